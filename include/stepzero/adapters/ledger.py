@@ -1,0 +1,97 @@
+"""What landed, and which batches were accepted: listing and ledger decide, events only wake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepzero.adapters.datasets import digest_stored
+from stepzero.adapters.store import Store
+from stepzero.core.digests import digest_json
+from stepzero.core.errors import InputError, bare
+from stepzero.core.references import Reference
+from stepzero.spec.base import Section
+from stepzero.spec.plan import Batch, BatchFile, Member
+
+
+class Accepted(Section):
+    """A batch that passed the gate, whole or without its quarantined rows."""
+
+    partition: str
+    digest: str
+    files: tuple[BatchFile, ...]
+    accepted: dict[str, Any]
+    quarantined: dict[str, Any] | None = None
+    as_of: str
+    run: str
+
+    def member(self) -> Member:
+        """Return the batch as a member of a window."""
+        return Member(partition=self.partition, digest=self.digest, accepted=self.accepted)
+
+
+def landed_uris(store: Store, prefix: str) -> list[str]:
+    """Return all landed files; folder markers, hidden and empty files do not count as landed."""
+    return [uri for uri in store.list(prefix) if not _hidden(uri) and store.size(uri)]
+
+
+def make_batch(store: Store, uris: list[str], partition: str | None = None) -> Batch:
+    """Describe landed files as a batch; without a partition, its digest names it.
+
+    Raises:
+        InputError: A file is missing or empty.
+    """
+    files = tuple(_describe(store, uri) for uri in sorted(uris))
+    digest = digest_json([file.digest for file in files])
+    return Batch(partition=partition or digest[:12], digest=digest, files=files)
+
+
+def accepted_batches(store: Store, use_case: str) -> list[Accepted]:
+    """Return the newest entry of every partition, ordered by the time of their runs."""
+    newest: dict[str, str] = {}
+    for uri in store.list(f"ledger/{use_case}"):
+        newest[uri.split("/")[2]] = uri
+    entries = [Accepted.model_validate(store.read_json(uri)) for uri in newest.values()]
+    return sorted(entries, key=lambda entry: (entry.as_of, entry.partition))
+
+
+def accept(store: Store, use_case: str, entry: Accepted) -> None:
+    """Enter an accepted batch; the same content twice is one entry, other content replaces."""
+    folder = f"ledger/{use_case}/{entry.partition}"
+    while True:
+        entries = store.list(folder)
+        if entries and _same(Accepted.model_validate(store.read_json(entries[-1])), entry):
+            return
+        if store.create(f"{folder}/accepted-{len(entries) + 1:05d}.json", entry.model_dump(mode="json")):
+            return
+
+
+def waiting_uris(store: Store, use_case: str, prefix: str) -> list[str]:
+    """Return landed files whose content no accepted batch holds yet."""
+    known = {file.uri for entry in accepted_batches(store, use_case) for file in entry.files}
+    digests = {file.digest for entry in accepted_batches(store, use_case) for file in entry.files}
+    fresh = [uri for uri in landed_uris(store, prefix) if uri not in known]
+    return [uri for uri in fresh if digest_stored(store, uri) not in digests]
+
+
+def _describe(store: Store, uri: str) -> BatchFile:
+    size = store.size(uri)
+    if not size:
+        raise InputError(
+            f"landed file {uri}",
+            value=bare("missing" if size is None else "0 bytes"),
+            allowed="a file with a header and rows",
+            action="land the file again and start a new run",
+        )
+    return BatchFile(uri=uri, digest=digest_stored(store, uri), bytes=size)
+
+
+def _hidden(uri: str) -> bool:
+    return uri.rpartition("/")[2].startswith((".", "_"))
+
+
+def _same(one: Accepted, other: Accepted) -> bool:
+    return one.digest == other.digest and _content(one) == _content(other)
+
+
+def _content(entry: Accepted) -> str:
+    return Reference.from_json(entry.accepted).digest

@@ -1,0 +1,1 @@
+"""Words that everybody speaks. Standard library only; imports nothing else of Stepzero."""

@@ -1,0 +1,226 @@
+"""Running one stage: key, reuse, try, commit, publish. Clear, retry, kill and second runs go this one way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepzero.adapters.store import Store
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.digests import digest_file, digest_sources
+from stepzero.core.errors import StageError, bare
+from stepzero.core.keys import Key, make_key
+from stepzero.core.references import ResultReference
+from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
+from stepzero.execution.results import commit_result, find_result, read_input, read_records, result_folder
+from stepzero.spec.base import is_dotted
+from stepzero.spec.environment import Environment
+from stepzero.spec.load import include_folder
+from stepzero.spec.plan import Plan, run_folder
+from stepzero.spec.view import View
+
+log = logging.getLogger("stepzero")
+
+Inputs = Mapping[str, ResultReference | list[ResultReference]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which stage to run, for which run, on what.
+
+    ``label`` tells mapped tasks of one stage apart, for example ``smote.xgboost``; ``attempt``
+    must differ from try to try.
+    """
+
+    stage: str
+    use_case: str
+    run: str
+    attempt: str
+    inputs: Inputs = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def pointer(self) -> str:
+        """Return where the run notes its result of this stage."""
+        return pointer_uri(self.use_case, self.run, self.stage, self.label)
+
+    @property
+    def error(self) -> str:
+        """Return where this attempt notes its error."""
+        return f"{self.pointer.removesuffix('.json')}.error-{self.attempt}.json"
+
+
+def pointer_uri(use_case: str, run: str, stage: str, label: str = "") -> str:
+    """Return where a run notes its result of a stage."""
+    name = f"{stage.replace(':', '.')}/{label or 'result'}"
+    return f"{run_folder(use_case, run)}/stages/{name}.json"
+
+
+def execute(request: Request, store: Store, environment: Environment) -> ResultReference:
+    """Run a stage, or find its result, and note it in the run.
+
+    Raises:
+        StepzeroError: What the stage raised, or the run has no plan.
+    """
+    plan = read_plan(store, request.use_case, request.run)
+    info = find_stage(request.stage)
+    inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
+    key = stage_key(info, plan, inputs, request)
+    found = (
+        None if _must_compute(info, plan, request, store) else find_result(store, plan.use_case.name, info.name, key)
+    )
+    why = _why(store, plan.use_case.name, request, key, reused=found is not None)
+    log.info("stage %s: %s", request.stage, why)
+    workspace = Workspace(
+        store=store,
+        environment=environment,
+        plan=View(plan, info.plan, always=("run", "folder")),  # type: ignore[arg-type]
+        folder=f"{result_folder(plan.use_case.name, info.name, key)}/tries/{request.attempt}",
+        stage=info.name,
+        parameters=dict(request.parameters),
+        log=log,
+    )
+    reference = found or _compute(info, plan, inputs, key, workspace)
+    _publish(reference, plan, workspace)
+    _note(store, request, reference, key, why, reused=found is not None)
+    return reference
+
+
+def read_plan(store: Store, use_case: str, run: str) -> Plan:
+    """Return the plan of a run.
+
+    Raises:
+        StageError: The run has no plan.
+    """
+    uri = f"{run_folder(use_case, run)}/plan.json"
+    if not store.exists(uri):
+        raise StageError(
+            f"plan of run {run} of {use_case}",
+            value=bare("none"),
+            allowed="a run that has a plan",
+            action="run its first task, or name another run",
+        )
+    return Plan.model_validate(store.read_json(uri))
+
+
+def stage_key(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], request: Request) -> Key:
+    """Return the key: everything that may change the stage's result, by name."""
+    sections = {name: plan.use_case.model_dump(mode="json", by_alias=True)[name] for name in info.sections}
+    parts: dict[str, Any] = {"stage": info.target, "code": digest_sources(info.module), "lock": lock_digest()}
+    parts |= {f"section {name}": value for name, value in sections.items()}
+    parts |= {f"plan {name}": plan.model_dump(mode="json", by_alias=True)[name] for name in info.plan}
+    parts |= {f"input {name}": _digests(value) for name, value in inputs.items()}
+    parts |= {f"code of {name}": digest_sources(_module_of(name)) for name in _dotted_names(sections)}
+    parts |= {f"parameter {name}": value for name, value in request.parameters.items()}
+    if info.architecture_matters:
+        parts["architecture"] = platform.machine()
+    if info.reuse is not Reuse.CONTENT:
+        parts["run"] = request.run
+    return make_key(**parts)
+
+
+def lock_digest() -> str:
+    """Return the digest of the lock (``requirements.txt`` of the project), or of what is installed."""
+    lock = Path(os.environ.get("STEPZERO_LOCK") or include_folder().parent / "requirements.txt")
+    if lock.is_file():
+        return digest_file(lock)
+    from importlib.metadata import distributions
+
+    from stepzero.core.digests import digest_json
+
+    return digest_json(sorted(f"{found.name}=={found.version}" for found in distributions()))
+
+
+def _read(store: Store, reference: ResultReference | list[ResultReference]) -> StageInput | list[StageInput]:
+    if isinstance(reference, list):
+        return [read_input(store, one) for one in reference]
+    return read_input(store, reference)
+
+
+def _digests(value: StageInput | list[StageInput]) -> Any:
+    return [one.reference.digest for one in value] if isinstance(value, list) else value.reference.digest
+
+
+def _dotted_names(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return sorted({name for key, item in value.items() for name in [*_dotted_names(key), *_dotted_names(item)]})
+    if isinstance(value, list):
+        return sorted({name for item in value for name in _dotted_names(item)})
+    return [value] if isinstance(value, str) and is_dotted(value) else []
+
+
+def _module_of(dotted: str) -> str:
+    return dotted.partition(":")[0] if ":" in dotted else dotted.rpartition(".")[0]
+
+
+def _must_compute(info: StageInfo, plan: Plan, request: Request, store: Store) -> bool:
+    if info.reuse is Reuse.NEVER:
+        return True
+    return info.name in plan.recompute and not store.exists(request.pointer)
+
+
+def _compute(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], key: Key, workspace: Workspace) -> ResultReference:
+    started, used = time.monotonic(), time.process_time()
+    view = View(plan.use_case, info.sections, always=("name",))
+    result = load_stage(info)(view, inputs, workspace)
+    profile = {
+        "wall_seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(time.process_time() - used, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "architecture": platform.machine(),
+        "python": sys.version.split()[0],
+    }
+    extra = {"folder": workspace.folder, "profile": profile}
+    return commit_result(workspace.store, plan.use_case.name, info.name, key, result, extra)
+
+
+def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> None:
+    """Show a committed result in the tracking server; trials once, the rest in every run."""
+    store = workspace.store
+    marker = f"{reference.uri.removesuffix('.json')}.published.json"
+    records = read_records(store, reference)
+    if store.exists(marker):
+        records = [record for record in records if record.scope == "run"]
+    if not records:
+        return
+    folder = store.read_json(reference.uri)["folder"]
+    parent = workspace.tracking.publish(plan, workspace.stage, records, store, folder)
+    store.create(marker, {"run_id": parent})
+
+
+def _why(store: Store, use_case: str, request: Request, key: Key, *, reused: bool) -> str:
+    uri = _previous_uri(use_case, request)
+    if reused:
+        return "reused: nothing it depends on changed"
+    if not store.exists(uri):
+        return "computed: it never ran before"
+    changes = key.changes(store.read_json(uri)["key_parts"])
+    if not changes:
+        return "computed: asked for, a file of its result is gone, or it always runs"
+    return f"computed: changed since the last time: {', '.join(changes)}"
+
+
+def _note(store: Store, request: Request, reference: ResultReference, key: Key, why: str, *, reused: bool) -> None:
+    noted = {
+        "result": reference.to_json(),
+        "key": key.digest,
+        "key_parts": dict(key.parts),
+        "reused": reused,
+        "why": why,
+        "attempt": request.attempt,
+    }
+    store.write_json(_previous_uri(request.use_case, request), {"key_parts": dict(key.parts), "run": request.run})
+    store.write_json(request.pointer, noted)
+
+
+def _previous_uri(use_case: str, request: Request) -> str:
+    return f"results/{use_case}/{request.stage.replace(':', '.')}/previous/{request.label or 'result'}.json"

@@ -1,0 +1,131 @@
+"""The first task of a run: freeze everything that must not change under it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from stepzero.adapters.ledger import Accepted, accepted_batches, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.store import Store
+from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
+from stepzero.core.stages import STAGES
+from stepzero.spec.environment import Environment
+from stepzero.spec.load import load_use_case, validate
+from stepzero.spec.plan import Batch, Champion, Form, Member, Plan, apply_form, run_folder
+from stepzero.spec.use_case import UseCase
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """What the orchestrator knows when a run begins.
+
+    ``as_of`` is the run's time (data interval end, or when it was asked for). ``uris`` are the
+    landed files that the sensor found; without them, the form or the listing decides.
+    """
+
+    use_case: str
+    run: str
+    as_of: str
+    partition: str | None = None
+    uris: tuple[str, ...] = ()
+    form: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+
+def make_plan(request: PlanRequest, store: Store, environment: Environment, champion: Champion | None) -> Plan:
+    """Make the plan of a run without writing it (`stepzero plan` prints it).
+
+    Raises:
+        SpecError: The form asks for something that the use case does not declare.
+        InputError: Nothing has landed.
+    """
+    form = validate(request.form, Form)
+    use_case = apply_form(load_use_case(request.use_case), form)
+    _check_recompute(form)
+    batch = _batch(request, form, use_case, store)
+    return Plan(
+        run=request.run,
+        use_case=use_case,
+        environment=environment.name,
+        batch=batch,
+        window=_window(store, use_case, batch, request.as_of, form),
+        champion=champion,
+        as_of=request.as_of,
+        approval=_approval(use_case, environment, form),
+        recompute=form.recompute,
+        links=request.links,
+    )
+
+
+def commit_plan(store: Store, plan: Plan) -> Plan:
+    """Write the plan, or return the one that this run already has: a cleared task changes nothing."""
+    uri = f"{run_folder(plan.use_case.name, plan.run)}/plan.json"
+    if store.create(uri, plan.model_dump(mode="json", by_alias=True)):
+        return plan
+    return Plan.model_validate(store.read_json(uri))
+
+
+def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) -> Batch:
+    if use_case.source is None:
+        raise SpecError(
+            f"{use_case.name}.source",
+            value=bare("none"),
+            allowed="a source section",
+            action="declare where rows come from",
+        )
+    prefix = use_case.source.prefix
+    if form.batch:
+        return make_batch(store, _named(form.batch, landed_uris(store, prefix)), request.partition)
+    uris = list(request.uris) or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
+    if not uris:
+        raise InputError(
+            f"landing folder {store.root}/{prefix}",
+            value=bare("no file"),
+            allowed="at least one file that is not empty",
+            action=f"land one: bin/run --use-case {use_case.name} --data FILE",
+        )
+    return make_batch(store, uris, request.partition)
+
+
+def _named(name: str, landed: list[str]) -> list[str]:
+    found = [uri for uri in landed if name in {uri, uri.rpartition("/")[2], uri.rpartition("/")[2].partition(".")[0]}]
+    if not found:
+        names = [uri.rpartition("/")[2] for uri in landed]
+        raise InputError(
+            "form.batch",
+            value=name,
+            allowed=did_you_mean(name, names) if names else "nothing has landed",
+            action="name a landed file",
+        )
+    return found
+
+
+def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: Form) -> tuple[Member, ...]:
+    """Return accepted batches before this one: never itself, never from its future."""
+    if form.window == "batch" or use_case.source is None:
+        return ()
+    window = use_case.source.window
+    earlier = [entry for entry in accepted_batches(store, use_case.name) if _is_before(entry, batch, as_of)]
+    if window.days:
+        first = datetime.fromisoformat(as_of) - timedelta(days=window.days)
+        earlier = [entry for entry in earlier if datetime.fromisoformat(entry.as_of) >= first]
+    kept = earlier[-(window.batches - 1) :] if window.batches and window.batches > 1 else earlier
+    return tuple(entry.member() for entry in ([] if window.batches == 1 else kept))
+
+
+def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:
+    before = datetime.fromisoformat(entry.as_of) < datetime.fromisoformat(as_of)
+    return before and entry.partition != batch.partition and entry.digest != batch.digest
+
+
+def _approval(use_case: UseCase, environment: Environment, form: Form) -> Literal["rule", "person"]:
+    """Return who approves: the environment says; a use case or a form may only tighten it."""
+    asked = {environment.approval, use_case.promote.approval, form.approval}
+    return "person" if "person" in asked else "rule"
+
+
+def _check_recompute(form: Form) -> None:
+    for name in form.recompute:
+        if name not in STAGES and ":" not in name:
+            raise SpecError("form.recompute", value=name, allowed=did_you_mean(name, STAGES), action="name a stage")

@@ -1,0 +1,105 @@
+"""Where finished stages lie in the store, and how one is committed exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepzero.adapters.datasets import is_whole
+from stepzero.adapters.store import Store
+from stepzero.core.digests import digest_json
+from stepzero.core.keys import Key
+from stepzero.core.references import Reference, ResultReference
+from stepzero.core.stages import Record, StageInput, StageResult
+from stepzero.core.verdict import Verdict
+
+FORMAT_VERSION = 1
+
+
+def result_folder(use_case: str, stage: str, key: Key) -> str:
+    """Return where the results of one key lie."""
+    return f"results/{use_case}/{stage.replace(':', '.')}/{key.digest}"
+
+
+def find_result(store: Store, use_case: str, stage: str, key: Key) -> ResultReference | None:
+    """Return the newest committed result of a key whose files are all there."""
+    for uri in reversed(_numbered(store, result_folder(use_case, stage, key))):
+        result = store.read_json(uri)
+        if all(is_whole(store, Reference.from_json(output)) for output in result["outputs"].values()):
+            return _reference(uri, result)
+    return None
+
+
+def commit_result(
+    store: Store, use_case: str, stage: str, key: Key, result: StageResult, extra: dict[str, Any]
+) -> ResultReference:
+    """Commit a result under the next number, or return the one that was first.
+
+    Two tries may end at the same time: the loser returns the winner's result, and its own files
+    are left for the garbage collection.
+    """
+    folder = result_folder(use_case, stage, key)
+    data = _to_json(stage, key, result) | extra
+    while True:
+        number = len(_numbered(store, folder)) + 1
+        uri = f"{folder}/result-{number:05d}.json"
+        if store.create(uri, data):
+            return _reference(uri, data)
+        winner = find_result(store, use_case, stage, key)
+        if winner is not None:
+            return winner
+
+
+def read_input(store: Store, reference: ResultReference) -> StageInput:
+    """Read a finished stage as an input of the next."""
+    data = store.read_json(reference.uri)
+    return StageInput(
+        reference=reference,
+        outputs={name: Reference.from_json(output) for name, output in data["outputs"].items()},
+        values=data["values"],
+        verdict=Verdict.from_json(data["verdict"]) if data["verdict"] else None,
+    )
+
+
+def read_records(store: Store, reference: ResultReference) -> list[Record]:
+    """Return what a finished stage wants to show in the tracking server."""
+    return [Record(**record) for record in store.read_json(reference.uri)["records"]]
+
+
+def _to_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
+    content = {
+        "outputs": {name: reference.to_json() for name, reference in result.outputs.items()},
+        "values": result.values,
+        "verdict": result.verdict.to_json() if result.verdict else None,
+    }
+    told = {
+        "outputs": {name: reference.digest for name, reference in result.outputs.items()},
+        "values": result.values,
+        "verdict": result.verdict.to_json() | {"links": {}} if result.verdict else None,
+    }
+    return content | {
+        "format": FORMAT_VERSION,
+        "stage": stage,
+        "key": key.digest,
+        "key_parts": dict(key.parts),
+        "digest": digest_json(told),
+        "summary": result.summary,
+        "records": [vars(record) for record in result.records],
+    }
+
+
+def _numbered(store: Store, folder: str) -> list[str]:
+    depth = folder.count("/") + 1
+    return [
+        uri for uri in store.list(folder) if uri.count("/") == depth and uri.rpartition("/")[2].startswith("result-")
+    ]
+
+
+def _reference(uri: str, data: dict[str, Any]) -> ResultReference:
+    verdict = data["verdict"]
+    return ResultReference(
+        stage=data["stage"],
+        uri=uri,
+        digest=data["digest"],
+        outcome=verdict["outcome"] if verdict else None,
+        summary=data["summary"][:300],
+    )

@@ -1,0 +1,1 @@
+"""The YAML files as closed models: unknown keys are errors with a suggestion."""

@@ -1,0 +1,114 @@
+"""An environment file: where things are and where stages run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from stepzero.spec.base import NAME, Section
+
+
+class Tracking(Section):
+    """The MLflow server."""
+
+    uri: str = "http://127.0.0.1:5000"
+    link: str | None = None
+    """Address for links that people click, where it differs from `uri`."""
+    experiment: str | None = None
+    """Name of the experiment; null is the use case's name."""
+
+    @property
+    def base(self) -> str:
+        """Return the address that links begin with."""
+        return (self.link or self.uri).rstrip("/")
+
+
+class Airflow(Section):
+    """The Airflow API server."""
+
+    uri: str = "http://127.0.0.1:8080"
+    connection: str | None = "stepzero_airflow"
+    """Airflow connection with a user who may write run notes; null writes none."""
+
+
+class Spark(Section):
+    """How Spark is started."""
+
+    master: str = "local[2]"
+    memory: str = "2g"
+    deequ_jar: str | None = None
+    """Path of a Deequ jar of your own; null is the one that set-up fetched."""
+    settings: dict[str, str] = Field(default_factory=dict)
+
+
+class Endpoint(Section):
+    """The scoring service of one use case."""
+
+    uri: str = "http://127.0.0.1:8090"
+    token_file: str | None = None
+    """File (mode 0600) with the token that callers must show; null asks for none."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    max_rows: int = Field(default=1_000, ge=1)
+    ready_seconds: float = Field(default=120, gt=0)
+
+
+class StageResources(Section):
+    """Where one stage is launched and what it may use."""
+
+    launcher: str = "process"
+    """``process``, ``spark``, or ``package.module:function`` of yours."""
+    queue: str | None = None
+    pool: str = "default_pool"
+    slots: int = Field(default=1, ge=1)
+    cpu: int = Field(default=1, ge=1)
+    memory: str = "2g"
+    timeout_minutes: float = Field(default=60, gt=0)
+    retries: int = Field(default=2, ge=0)
+    retry_delay_seconds: float = Field(default=5, ge=0)
+
+
+class Pool(Section):
+    """An Airflow pool that `up` creates."""
+
+    slots: int = Field(ge=1)
+    description: str = ""
+
+
+class Environment(Section):
+    """Everything that differs between a laptop and a cluster."""
+
+    name: str
+    store: str
+    """``file:///folder`` or ``s3://bucket/prefix``."""
+    tracking: Tracking = Tracking()
+    airflow: Airflow = Airflow()
+    spark: Spark = Spark()
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    """Use case → its scoring service, supervised by `up` or by the platform."""
+    approval: Literal["rule", "person"] = "person"
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """Name → Airflow connection id; resolved by the launcher, never written down."""
+    pools: dict[str, Pool] = Field(default_factory=dict)
+    stages: dict[str, StageResources] = Field(default_factory=dict)
+    """Stage name → resources; ``default`` serves the others."""
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            msg = f"a name is lower case letters, digits and underscores, not {value!r}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if not value.startswith(("file:///", "s3://", "memory://")):
+            msg = f"a store is file:///folder or s3://bucket/prefix, not {value!r}"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    def resources(self, stage: str) -> StageResources:
+        """Return where a stage is launched."""
+        return self.stages.get(stage, self.stages.get("default", StageResources()))

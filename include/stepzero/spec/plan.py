@@ -1,0 +1,137 @@
+"""The plan of a run: everything that must not change under it, frozen by its first task."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stepzero.core.digests import digest_text
+from stepzero.spec.base import Section
+from stepzero.spec.load import validate
+from stepzero.spec.use_case import UseCase
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class BatchFile(Section):
+    """One landed file."""
+
+    uri: str
+    """Relative to the store's root."""
+    digest: str
+    bytes: int
+
+
+class Batch(Section):
+    """What landed: the files that a run was started for."""
+
+    partition: str
+    """``YYYY-MM-DD`` of a scheduled run; the digest of the batch for a manual one."""
+    digest: str
+    files: tuple[BatchFile, ...]
+
+
+class Member(Section):
+    """An accepted batch of an earlier run within the window."""
+
+    partition: str
+    digest: str
+    accepted: dict[str, Any]
+    """A `Reference` as JSON."""
+
+
+class Champion(Section):
+    """The version that serves now, as it was when the run began."""
+
+    version: str
+    digest: str
+
+
+class Form(Section):
+    """What a person may set for one run, in the trigger form or on the command line."""
+
+    samplers: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    metric: Literal["average_precision", "roc_auc", "f1"] | None = None
+    folds: int | None = Field(default=None, ge=2, le=10)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    approval: Literal["rule", "person"] | None = None
+    window: Literal["declared", "batch"] = "declared"
+    """Train on the window that the use case declares, or on this run's batch alone."""
+    recompute: tuple[str, ...] = ()
+    """Stages to compute again although nothing changed."""
+    batch: str | None = None
+    """Partition or file name of a landed batch; null is the newest not yet accepted."""
+
+
+class Plan(Section):
+    """What all later stages of a run read."""
+
+    run: str
+    use_case: UseCase
+    environment: str
+    batch: Batch
+    window: tuple[Member, ...] = ()
+    champion: Champion | None = None
+    as_of: str
+    """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""
+    approval: Literal["rule", "person"]
+    recompute: tuple[str, ...] = ()
+    links: dict[str, str] = Field(default_factory=dict)
+    """``airflow``: the page of the run."""
+
+    @property
+    def folder(self) -> str:
+        """Return the run's folder in the store."""
+        return run_folder(self.use_case.name, self.run)
+
+    def cells(self) -> list[dict[str, str]]:
+        """Return every combination of sampler and model."""
+        models = self.use_case.train.models if self.use_case.train else {}
+        return [{"sampler": sampler, "model": model} for sampler in self.use_case.resample for model in models]
+
+
+def run_folder(use_case: str, run: str) -> str:
+    """Return the folder of a run; characters that a path should not have are replaced.
+
+    >>> run_folder("abalone_age", "manual__2026-11-21")
+    'runs/abalone_age/manual__2026-11-21'
+    """
+    safe = _UNSAFE.sub("_", run)
+    suffix = "" if safe == run else f"-{digest_text(run)[:8]}"
+    return f"runs/{use_case}/{safe}{suffix}"
+
+
+def apply_form(use_case: UseCase, form: Form) -> UseCase:
+    """Merge what a person set for one run into the use case.
+
+    Raises:
+        SpecError: A model or sampler is not declared, or the values do not fit together.
+    """
+    data = use_case.model_dump(mode="json", by_alias=True)
+    if form.samplers:
+        data["resample"] = list(form.samplers)
+    if use_case.train is not None:
+        train = data["train"]
+        if form.models:
+            _check_models(form.models, train["models"])
+            train["models"] = {name: train["models"][name] for name in form.models}
+        train.update(
+            {name: value for name in ("metric", "folds", "seed") if (value := getattr(form, name)) is not None}
+        )
+    return validate(data, UseCase)
+
+
+def _check_models(names: tuple[str, ...], declared: dict[str, Any]) -> None:
+    from stepzero.core.errors import SpecError, did_you_mean
+
+    for name in names:
+        if name not in declared:
+            raise SpecError(
+                "form.models",
+                value=name,
+                allowed=did_you_mean(name, declared),
+                action="choose among the declared models",
+            )

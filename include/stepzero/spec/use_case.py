@@ -1,0 +1,74 @@
+"""A use case: one prediction problem, declared in one YAML file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from stepzero.spec.base import NAME, Section
+from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
+from stepzero.spec.quality import Quality
+from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
+
+
+class UseCase(Section):
+    """All that is declared of a use case; only `name` and `quality` are always needed.
+
+    A file with nothing but a `quality` section serves the gate alone.
+    """
+
+    name: str
+    title: str = ""
+    owner: str = "nobody"
+    problem: Problem | None = None
+    source: Source | None = None
+    quality: Quality = Quality()
+    prepare: Prepare = Prepare()
+    pipeline: Pipeline = Pipeline()
+    split: Split = Split()
+    weight: Weight | None = None
+    resample: tuple[str, ...] = ("none",)
+    train: Train | None = None
+    evaluate: Evaluate = Evaluate()
+    promote: Promote = Promote()
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of the user's own stages, by dotted name."""
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            msg = f"a name is lower case letters, digits and underscores, not {value!r}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("resample", mode="after")
+    @classmethod
+    def _samplers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_samplers(value)
+
+    @model_validator(mode="after")
+    def _columns(self) -> UseCase:
+        if self.source and self.problem:
+            known = {*self.source.columns, *self.prepare.derive}
+            self._must_know(known, self.problem.target, "problem.target")
+            for group in (self.pipeline.scale, self.pipeline.impute, self.pipeline.outliers):
+                for columns in group.values():
+                    for column in columns:
+                        self._must_know(known, column, "pipeline")
+        return self
+
+    @staticmethod
+    def _must_know(known: set[str], column: str, where: str) -> None:
+        from stepzero.core.errors import did_you_mean
+
+        if column not in known:
+            msg = f"{where} names a column that is neither in source.columns nor derived: {column!r}; {did_you_mean(column, known)}"
+            raise ValueError(msg)
+
+    def section_digest(self, name: str) -> str:
+        """Return the digest of one section, defaults included."""
+        from stepzero.core.digests import digest_json
+
+        return digest_json(self.model_dump(mode="json", by_alias=True)[name])
