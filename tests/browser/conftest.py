@@ -1,0 +1,52 @@
+"""A real Chromium, logged in to the running Airflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from support.stack import ROOT, Stack
+
+CHROMIUM = shutil.which("chromium")
+QUIET = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """A page with Airflow's login cookie; errors of scripts fail the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", timezone_id="UTC")
+    context.add_cookies([{"name": "_token", "value": stack.token(), "url": stack.airflow_url}])
+    context.add_init_script("localStorage.setItem('default_dag_view', '\"graph\"')")
+    opened = context.new_page()
+    yield opened
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Where screenshots are kept for a person to look at (`STEPZERO_PICTURES`)."""
+    folder = Path(os.environ.get("STEPZERO_PICTURES") or ROOT / ".stepzero" / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,55 @@
+"""What a person sees: the graph, the trigger form, the run's note and the run in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+from support.stack import Stack
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+def run_page(stack: Stack, run: str) -> str:
+    return f"{stack.airflow_url}/dags/credit_card_fraud/runs/{quote(run, safe='')}"
+
+
+def test_graph_has_at_most_nine_short_nodes(stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path) -> None:
+    page.goto(run_page(stack, first_run["run"]))
+    nodes = page.locator(".react-flow__node")
+    expect(nodes.first).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(2_000)
+    page.screenshot(path=pictures / "graph.png")
+    names = [str(node.get_attribute("data-id")) for node in nodes.all()]
+    top = [name for name in names if "." not in name and not name.startswith("edge")]
+    assert 5 <= len(top) <= 9, top
+    assert all(len(name) <= 20 for name in top), top
+
+
+def test_trigger_form_explains_and_bounds(stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path) -> None:
+    page.goto(f"{stack.airflow_url}/dags/credit_card_fraud")
+    page.get_by_test_id("trigger-dag-button").first.click()
+    dialog = page.locator("[role=dialog][aria-modal=true]")
+    expect(dialog.locator("#element_samplers")).to_be_visible(timeout=60_000)
+    page.screenshot(path=pictures / "trigger_form.png")
+    text = dialog.inner_text()
+    for word in ("Samplers", "Models", "Metric", "Approval"):
+        assert word in text, text
+    assert page.get_by_test_id("trigger-dag-submit").is_enabled()
+
+
+def test_note_tells_the_outcome(stack: Stack, first_run: dict[str, Any], page: Page) -> None:
+    page.goto(run_page(stack, first_run["run"]))
+    expect(page.get_by_text("Deployed", exact=False).first).to_be_visible(timeout=60_000)
+
+
+def test_mlflow_run_has_metrics_and_pictures(
+    stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path
+) -> None:
+    page.goto(first_run["links"]["mlflow"])
+    expect(page.get_by_text("average_precision", exact=False).first).to_be_visible(timeout=90_000)
+    page.screenshot(path=pictures / "mlflow_run.png", full_page=True)
+    expect(page.get_by_role("link", name="Airflow", exact=False).first).to_be_visible()

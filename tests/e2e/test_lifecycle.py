@@ -1,0 +1,163 @@
+"""From a landed file to a served champion, through real services; in the order in which a user meets it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+from support.stack import Stack, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+SMALL = ("--sampler", "none", "--sampler", "random_under", "--model", "decision_tree", "--model", "xgboost")
+
+
+def test_first_run_serves_a_champion(first_run: dict[str, Any]) -> None:
+    assert first_run["outcome"] == "deployed"
+    assert first_run["verdict"].startswith("PASS")
+    champion = first_run["champion"]
+    assert champion["version"] == "1"
+    assert 0 < champion["threshold"] < 1
+    assert champion["metrics"]["average_precision"] > 0.5
+    assert {"airflow", "mlflow", "endpoint"} <= set(first_run["links"])
+
+
+def test_table_has_every_cell(stack: Stack, first_run: dict[str, Any]) -> None:
+    table = json.loads(stack.command("results", first_run["run"], "--json").stdout)["table"]
+    assert len(table) == 20
+    for row in table:
+        for metric in ("f1", "precision", "recall", "roc_auc", "average_precision"):
+            interval = row[metric]
+            assert interval["low"] <= interval["value"] <= interval["high"], row
+
+
+def test_run_note_and_links_lead_both_ways(stack: Stack, first_run: dict[str, Any]) -> None:
+    run = stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{first_run['run']}")
+    assert run["note"].startswith("Deployed") or "deployed" in run["note"]
+    assert stack.mlflow_url in run["note"]
+    mlflow_id = first_run["links"]["mlflow"].rpartition("/runs/")[2].partition("?")[0]
+    found = httpx.get(f"{stack.mlflow_url}/api/2.0/mlflow/runs/get", params={"run_id": mlflow_id}, timeout=30)
+    tags = {tag["key"]: tag["value"] for tag in found.raise_for_status().json()["run"]["data"]["tags"]}
+    assert f"{stack.airflow_url}/dags/credit_card_fraud/runs/" in tags["mlflow.note.content"]
+
+
+def test_endpoint_answers_with_the_champion(stack: Stack, first_run: dict[str, Any]) -> None:
+    ping = httpx.get(f"{stack.endpoint_url}/ping", timeout=10)
+    assert ping.status_code == 200
+    assert ping.json()["version"] == first_run["champion"]["version"]
+    assert httpx.post(f"{stack.endpoint_url}/invocations", json={"instances": []}, timeout=10).status_code == 401
+
+
+def test_second_run_reuses_everything(stack: Stack, first_run: dict[str, Any]) -> None:
+    second = stack.run()
+    assert second["champion"] == first_run["champion"]
+    for stage in ("quality_gate", "prepare", "explore", "evaluate"):
+        told = stack.command("why", second["run"], stage).stdout
+        assert "reused" in told, (stage, told)
+    versions = httpx.get(
+        f"{stack.mlflow_url}/api/2.0/mlflow/model-versions/search",
+        params={"filter": "name='credit_card_fraud'"},
+        timeout=30,
+    ).json()
+    assert len(versions["model_versions"]) == 1
+
+
+def test_form_changes_the_run(stack: Stack, first_run: dict[str, Any]) -> None:
+    changed = stack.run("--sampler", "none", "--model", "decision_tree", "--model", "logistic_regression", expect=0)
+    table = json.loads(stack.command("results", changed["run"], "--json").stdout)["table"]
+    assert {(row["sampler"], row["model"]) for row in table} == {("none", "decision_tree"), ("none", "logistic_regression")}
+
+
+def test_bad_batch_stops_everything(stack: Stack, first_run: dict[str, Any], tmp_path: Any) -> None:
+    bad = tmp_path / "bad.csv"
+    stack.command("data", "generate", "credit_card_fraud", "--bad", "unknown_class", "--output", str(bad))
+    failed = stack.run("--data", str(bad), expect=10)
+    assert failed["outcome"] == "failed at the gate"
+    assert failed["verdict"].startswith("FAIL")
+    assert "Class" in failed["verdict"]
+    states = {task["task_id"]: task["state"] for task in stack.tasks(failed["run"])}
+    after = {name: state for name, state in states.items() if name.startswith(("prepare", "train", "register", "deploy"))}
+    assert set(after.values()) <= {"upstream_failed", "skipped"}, after
+    assert stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{failed['run']}")["state"] == "failed"
+
+
+def test_few_bad_rows_are_quarantined_and_counted(stack: Stack, first_run: dict[str, Any], tmp_path: Any) -> None:
+    some = tmp_path / "some.csv"
+    stack.command("data", "generate", "credit_card_fraud", "--bad", "few_bad_rows", "--output", str(some))
+    result = stack.run("--data", str(some), *SMALL)
+    values = json.loads(stack.command("results", result["run"], "--json").stdout)["stages"]["quality_gate"]
+    assert values["rows"] == values["accepted"] + values["quarantined"]
+    assert values["quarantined"] > 0
+    assert result["verdict"].startswith("QUARANTINE")
+
+
+def _trigger(stack: Stack, **form: Any) -> str:
+    run = stack.airflow("POST", "/dags/credit_card_fraud/dagRuns", json={"logical_date": None, "conf": form})
+    return str(run["dag_run_id"])
+
+
+def _waiting(stack: Stack, run: str) -> list[dict[str, Any]]:
+    return [task for task in stack.tasks(run) if task["state"] == "awaiting_input"]
+
+
+def _ended(stack: Stack, run: str) -> str | None:
+    state = stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{run}")["state"]
+    return str(state) if state in {"success", "failed"} else None
+
+
+def test_person_approves_the_newer_and_the_older_is_superseded(stack: Stack, first_run: dict[str, Any]) -> None:
+    form = {"window": "batch", "approval": "person", "samplers": ["none"], "models": ["xgboost"], "batch": first_run["batch"]}
+    older = _trigger(stack, **form, seed=11)
+    wait_for("an approval", lambda: _waiting(stack, older), seconds=240)
+    newer = _trigger(stack, **form, seed=12)
+    wait_for("the newer approval", lambda: _waiting(stack, newer), seconds=240)
+    wait_for("the older run to end", lambda: _ended(stack, older), seconds=120)
+    assert "superseded" in stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{older}")["note"]
+    before = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
+    time.sleep(3)  # Airflow marks a task failed that is answered within a moment of parking
+    task = _waiting(stack, newer)[0]
+    path = f"/dags/credit_card_fraud/dagRuns/{newer}/taskInstances/{task['task_id']}/{task['map_index']}/hitlDetails"
+    stack.airflow("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {"reason": "looks right"}})
+    assert wait_for("the newer run to end", lambda: _ended(stack, newer), seconds=240) == "success"
+    after = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
+    assert int(after) > int(before)
+
+
+def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[str, Any]) -> None:
+    """Kill -9 the gate's JVM, a training child and the scheduler in one run that computes everything again."""
+    form = {
+        "window": "batch",
+        "batch": first_run["batch"],
+        "samplers": ["none", "random_under"],
+        "models": ["decision_tree", "xgboost"],
+    }
+    calm = _trigger(stack, **form)
+    assert wait_for("the calm run", lambda: _ended(stack, calm), seconds=300) == "success"
+    shaken = _trigger(stack, **form, recompute=["quality_gate", "prepare", "resample", "tune", "evaluate"])
+    wait_for("the Spark JVM", lambda: stack.kill("java", "quality_gate"), seconds=120, every=0.2)
+    wait_for("a training child", lambda: stack.kill("tune"), seconds=240, every=0.1)
+    wait_for("the scheduler", lambda: stack.kill("airflow", "scheduler"), seconds=30)
+    assert wait_for("the shaken run", lambda: _ended(stack, shaken), seconds=600) == "success"
+    tables = [json.loads(stack.command("results", run, "--json").stdout)["table"] for run in (calm, shaken)]
+    assert tables[0] == tables[1]
+
+
+def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) -> None:
+    run = _trigger(stack, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99)
+    wait_for("preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"])
+    assert stack.kill("mlflow", "server") is not None
+    assert wait_for("the run", lambda: _ended(stack, run), seconds=400) == "success"
+
+
+def test_down_leaves_nothing_and_up_brings_the_history_back(stack: Stack, first_run: dict[str, Any]) -> None:
+    path = "/dags/credit_card_fraud/dagRuns?limit=100"
+    before = {run["dag_run_id"]: run["state"] for run in stack.airflow("GET", path)["dag_runs"]}
+    stack.command("down", timeout=120)
+    assert stack.processes() == []
+    stack.command("up", timeout=300)
+    after = {run["dag_run_id"]: run["state"] for run in stack.airflow("GET", path)["dag_runs"]}
+    assert after == before
+    ping = wait_for("the endpoint", lambda: httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json().get("version"))
+    assert ping

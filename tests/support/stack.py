@@ -1,0 +1,147 @@
+"""The whole product, running: one set of services for all end-to-end and browser tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL_DATA = ROOT.parent / "shared" / "data"
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, look: Callable[[], Found | None], *, seconds: float = 180, every: float = 0.5) -> Found:
+    """Return what `look` finds, asking again until the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(every)
+    msg = f"waited {seconds} s in vain for {what}"
+    raise AssertionError(msg)
+
+
+class Stack:
+    """Services under a home of their own, on free ports."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.ports = {name: free_port() for name in ("AIRFLOW", "MLFLOW", "ENDPOINT")}
+        ports = {f"STEPZERO_{name}_PORT": str(port) for name, port in self.ports.items()}
+        cache = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
+        paths = f"{ROOT / 'include'}{os.pathsep}{ROOT / 'plugins'}"
+        self.environment = {**os.environ, **ports, "STEPZERO_HOME": str(home), "PYTHONPATH": paths}
+        home.mkdir(parents=True, exist_ok=True)
+        if cache.is_dir() and not (home / "cache").exists():
+            (home / "cache").symlink_to(cache)
+
+    @property
+    def airflow_url(self) -> str:
+        """Address of the Airflow API server."""
+        return f"http://127.0.0.1:{self.ports['AIRFLOW']}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Address of the MLflow server."""
+        return f"http://127.0.0.1:{self.ports['MLFLOW']}"
+
+    @property
+    def endpoint_url(self) -> str:
+        """Address of the scoring service."""
+        return f"http://127.0.0.1:{self.ports['ENDPOINT']}"
+
+    def command(self, *arguments: str, expect: int | None = 0, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run a `stepzero` command as a user would; check its exit status."""
+        done = subprocess.run(
+            [sys.executable, "-m", "stepzero.cli.main", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return done
+
+    def run(self, *arguments: str, expect: int = 0, timeout: float = 600) -> dict[str, Any]:
+        """Run the main job with `--json` and return its last line."""
+        done = self.command("run", "--json", *arguments, expect=expect, timeout=timeout)
+        result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return result
+
+    def token(self) -> str:
+        """Return a bearer token of Airflow's administrator."""
+        password = json.loads(next((self.home / "secrets").glob("*airflow*password*")).read_text())
+        user = {"username": "admin", "password": password["admin"]}
+        answer = httpx.post(f"{self.airflow_url}/auth/token", json=user, timeout=30)
+        return str(answer.raise_for_status().json()["access_token"])
+
+    def airflow(self, method: str, path: str, **arguments: Any) -> Any:
+        """Ask Airflow's REST API."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        answer = httpx.request(method, f"{self.airflow_url}/api/v2{path}", headers=headers, timeout=60, **arguments)
+        return answer.raise_for_status().json()
+
+    def tasks(self, run: str, dag: str = "credit_card_fraud") -> list[dict[str, Any]]:
+        """Return the task instances of a run."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=1000"
+        return list(self.airflow("GET", path)["task_instances"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that belongs to this home."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("STEPZERO_HOME") == str(self.home) and process.pid != os.getpid():
+                    found.append(process)
+            except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
+
+    def kill(self, *words: str) -> int | None:
+        """Kill -9 the first process of this home whose command line has all the words."""
+        for process in self.processes():
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if all(word in line for word in words):
+                process.kill()
+                return process.pid
+        return None
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Start everything once; stop it at the end and leave no process."""
+    running = Stack(tmp_path_factory.mktemp("stack"))
+    running.command("up", timeout=300)
+    yield running
+    running.command("down", timeout=120)
+
+
+@pytest.fixture(scope="session")
+def first_run(stack: Stack) -> dict[str, Any]:
+    """The main job on generated data: what `bin/run` does on a new machine."""
+    return stack.run(timeout=900)
