@@ -1,0 +1,1 @@
+"""The command line: thin; what it does is in the layers below."""

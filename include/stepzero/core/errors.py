@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DONE, VERDICT_NO, WRONG_USE, TRY_AGAIN, FAULT = 0, 10, 2, 75, 1
 """Exit statuses of every command."""

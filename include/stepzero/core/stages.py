@@ -12,12 +12,14 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stepzero.core.digests import module_path
 from stepzero.core.errors import SpecError, StageError, bare, did_you_mean
-from stepzero.core.references import Reference, ResultReference
-from stepzero.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from stepzero.core.references import Reference, ResultReference
+    from stepzero.core.verdict import Verdict
 
 
 class Reuse(StrEnum):
@@ -152,6 +154,7 @@ def stage(
         ... def clean(use_case, inputs, workspace):
         ...     return StageResult()
     """
+    del sections, plan, engine, reuse, architecture_matters  # read from the source, never at run time
 
     def mark(function: StageFunction) -> StageFunction:
         return function

@@ -11,9 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_file, digest_sources
 from stepzero.core.errors import StageError, bare
@@ -22,10 +21,13 @@ from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
 from stepzero.execution.results import commit_result, find_result, read_input, read_records, result_folder
 from stepzero.spec.base import is_dotted
-from stepzero.spec.environment import Environment
 from stepzero.spec.load import include_folder
 from stepzero.spec.plan import Plan, run_folder
 from stepzero.spec.view import View
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+    from stepzero.spec.environment import Environment
 
 log = logging.getLogger("stepzero")
 
@@ -71,15 +73,50 @@ def execute(request: Request, store: Store, environment: Environment) -> ResultR
     Raises:
         StepzeroError: What the stage raised, or the run has no plan.
     """
+    task = _make_task(request, store, environment)
+    found = _find(task)
+    why = _why(task, reused=found is not None)
+    log.info("stage %s: %s", request.stage, why)
+    reference = found or _compute(task)
+    _finish(task, reference, why, reused=found is not None)
+    return reference
+
+
+def reuse(request: Request, store: Store, environment: Environment) -> ResultReference | None:
+    """Do what `execute` does where a finished result can be reused; otherwise do nothing and return None.
+
+    It lets a launcher ask before it starts what is expensive to start, such as Spark.
+    """
+    task = _make_task(request, store, environment)
+    found = _find(task)
+    if found is not None:
+        why = _why(task, reused=True)
+        log.info("stage %s: %s", request.stage, why)
+        _finish(task, found, why, reused=True)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A request with all that it names, read."""
+
+    request: Request
+    plan: Plan
+    info: StageInfo
+    inputs: Mapping[str, StageInput | list[StageInput]]
+    key: Key
+    workspace: Workspace
+
+    @property
+    def store(self) -> Store:
+        return self.workspace.store
+
+
+def _make_task(request: Request, store: Store, environment: Environment) -> _Task:
     plan = read_plan(store, request.use_case, request.run)
     info = find_stage(request.stage)
     inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
     key = stage_key(info, plan, inputs, request)
-    found = (
-        None if _must_compute(info, plan, request, store) else find_result(store, plan.use_case.name, info.name, key)
-    )
-    why = _why(store, plan.use_case.name, request, key, reused=found is not None)
-    log.info("stage %s: %s", request.stage, why)
     workspace = Workspace(
         store=store,
         environment=environment,
@@ -89,10 +126,20 @@ def execute(request: Request, store: Store, environment: Environment) -> ResultR
         parameters=dict(request.parameters),
         log=log,
     )
-    reference = found or _compute(info, plan, inputs, key, workspace)
-    _publish(reference, plan, workspace)
-    _note(store, request, reference, key, why, reused=found is not None)
-    return reference
+    return _Task(request=request, plan=plan, info=info, inputs=inputs, key=key, workspace=workspace)
+
+
+def _find(task: _Task) -> ResultReference | None:
+    if task.info.reuse is Reuse.NEVER:
+        return None
+    if task.info.name in task.plan.recompute and not task.store.exists(task.request.pointer):
+        return None
+    return find_result(task.store, task.plan.use_case.name, task.info.name, task.key)
+
+
+def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
+    _publish(reference, task.plan, task.workspace)
+    _note(task, reference, why, reused=reused)
 
 
 def read_plan(store: Store, use_case: str, run: str) -> Plan:
@@ -162,16 +209,11 @@ def _module_of(dotted: str) -> str:
     return dotted.partition(":")[0] if ":" in dotted else dotted.rpartition(".")[0]
 
 
-def _must_compute(info: StageInfo, plan: Plan, request: Request, store: Store) -> bool:
-    if info.reuse is Reuse.NEVER:
-        return True
-    return info.name in plan.recompute and not store.exists(request.pointer)
-
-
-def _compute(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], key: Key, workspace: Workspace) -> ResultReference:
+def _compute(task: _Task) -> ResultReference:
+    workspace = task.workspace
     started, used = time.monotonic(), time.process_time()
-    view = View(plan.use_case, info.sections, always=("name",))
-    result = load_stage(info)(view, inputs, workspace)
+    view = View(task.plan.use_case, task.info.sections, always=("name",))
+    result = load_stage(task.info)(view, task.inputs, workspace)
     profile = {
         "wall_seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - used, 3),
@@ -180,7 +222,7 @@ def _compute(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], key: Key, w
         "python": sys.version.split()[0],
     }
     extra = {"folder": workspace.folder, "profile": profile}
-    return commit_result(workspace.store, plan.use_case.name, info.name, key, result, extra)
+    return commit_result(workspace.store, task.plan.use_case.name, task.info.name, task.key, result, extra)
 
 
 def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> None:
@@ -197,29 +239,30 @@ def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> No
     store.create(marker, {"run_id": parent})
 
 
-def _why(store: Store, use_case: str, request: Request, key: Key, *, reused: bool) -> str:
-    uri = _previous_uri(use_case, request)
+def _why(task: _Task, *, reused: bool) -> str:
+    uri = _previous_uri(task.request.use_case, task.request)
     if reused:
         return "reused: nothing it depends on changed"
-    if not store.exists(uri):
+    if not task.store.exists(uri):
         return "computed: it never ran before"
-    changes = key.changes(store.read_json(uri)["key_parts"])
+    changes = task.key.changes(task.store.read_json(uri)["key_parts"])
     if not changes:
         return "computed: asked for, a file of its result is gone, or it always runs"
     return f"computed: changed since the last time: {', '.join(changes)}"
 
 
-def _note(store: Store, request: Request, reference: ResultReference, key: Key, why: str, *, reused: bool) -> None:
+def _note(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
+    request, parts = task.request, dict(task.key.parts)
     noted = {
         "result": reference.to_json(),
-        "key": key.digest,
-        "key_parts": dict(key.parts),
+        "key": task.key.digest,
+        "key_parts": parts,
         "reused": reused,
         "why": why,
         "attempt": request.attempt,
     }
-    store.write_json(_previous_uri(request.use_case, request), {"key_parts": dict(key.parts), "run": request.run})
-    store.write_json(request.pointer, noted)
+    task.store.write_json(_previous_uri(request.use_case, request), {"key_parts": parts, "run": request.run})
+    task.store.write_json(request.pointer, noted)
 
 
 def _previous_uri(use_case: str, request: Request) -> str:

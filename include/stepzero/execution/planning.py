@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.adapters.ledger import Accepted, accepted_batches, landed_uris, make_batch, waiting_uris
-from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
-from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.plan import Batch, Champion, Form, Member, Plan, apply_form, run_folder
-from stepzero.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+    from stepzero.spec.environment import Environment
+    from stepzero.spec.use_case import UseCase
 
 
 @dataclass(frozen=True, kw_only=True)

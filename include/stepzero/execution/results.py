@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.datasets import is_whole
-from stepzero.adapters.store import Store
 from stepzero.core.digests import digest_json
-from stepzero.core.keys import Key
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import Record, StageInput, StageResult
 from stepzero.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+    from stepzero.core.keys import Key
 
 FORMAT_VERSION = 1
 

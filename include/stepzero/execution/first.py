@@ -1,0 +1,87 @@
+"""The first task of a run: look up the champion, freeze the plan, open the run in the tracking server."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from stepzero.core.digests import digest_json
+from stepzero.core.references import ResultReference
+from stepzero.core.stages import Record
+from stepzero.execution.execute import Request, read_plan
+from stepzero.execution.planning import PlanRequest, commit_plan, make_plan
+from stepzero.spec.load import load_use_case
+from stepzero.spec.plan import Champion, Plan, run_folder
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+    from stepzero.adapters.tracking import Tracking
+    from stepzero.spec.environment import Environment
+
+log = logging.getLogger("stepzero")
+
+
+def run_plan(asked: PlanRequest, request: Request, store: Store, environment: Environment) -> ResultReference:
+    """Make the plan of a run, or find the one it has, and note it where later tasks look.
+
+    Raises:
+        SpecError: A file or the form says something impossible.
+        InputError: Nothing has landed.
+        ServiceError: The tracking server does not answer.
+    """
+    tracking = _tracking(environment)
+    uri = f"{run_folder(asked.use_case, asked.run)}/plan.json"
+    if store.exists(uri):
+        plan = read_plan(store, asked.use_case, asked.run)
+        log.info("plan: this run has one already; a cleared task changes nothing")
+    else:
+        plan = commit_plan(store, make_plan(asked, store, environment, find_champion(asked.use_case, tracking)))
+    tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
+    data = plan.model_dump(mode="json", by_alias=True)
+    reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=_summary(plan))
+    store.write_json(request.pointer, {"result": reference.to_json(), "values": plan_values(plan), "why": "frozen"})
+    log.info("%s", reference.summary)
+    return reference
+
+
+def plan_values(plan: Plan) -> dict[str, Any]:
+    """Return what the orchestrator needs of a plan: what to map over, and who approves."""
+    return {
+        "cells": plan.cells(),
+        "samplers": list(plan.use_case.resample),
+        "approval": plan.approval,
+        "partition": plan.batch.partition,
+    }
+
+
+def find_champion(use_case: str, tracking: Tracking) -> Champion | None:
+    """Return the version that serves now; a use case that trains nothing has none."""
+    return tracking.champion(use_case) if load_use_case(use_case).train else None
+
+
+def _tracking(environment: Environment) -> Tracking:
+    from stepzero.adapters.tracking import Tracking
+
+    return Tracking(environment.tracking)
+
+
+def _record(plan: Plan) -> Record:
+    train = plan.use_case.train
+    return Record(
+        parameters={
+            "partition": plan.batch.partition,
+            "batch_digest": plan.batch.digest,
+            "window_batches": str(len(plan.window) + 1),
+            "samplers": ", ".join(plan.use_case.resample),
+            "models": ", ".join(train.models) if train else "",
+            "champion_before": plan.champion.version if plan.champion else "none",
+        },
+        files={"plan.json": "plan.json"},
+    )
+
+
+def _summary(plan: Plan) -> str:
+    files = ", ".join(file.uri.rpartition("/")[2] for file in plan.batch.files)
+    against = f"champion is version {plan.champion.version}" if plan.champion else "no champion yet"
+    cells = f", {len(plan.cells())} combinations to try" if plan.use_case.train else ""
+    return f"batch {plan.batch.partition} ({files}), {len(plan.window)} earlier batches, {against}{cells}"
