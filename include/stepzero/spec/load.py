@@ -156,7 +156,7 @@ def _plain(location: Location) -> Location:
 
 def _is_tag(location: Location, i: int) -> bool:
     after_index = i > 0 and isinstance(location[i - 1], int) and "rules" in location[:i]
-    return after_index and isinstance(location[i], str) and i < len(location) - 1 or location[i] == "CustomRule"
+    return (after_index and isinstance(location[i], str) and i < len(location) - 1) or location[i] == "CustomRule"
 
 
 def _line(path: Path, location: Location) -> str:

@@ -64,7 +64,8 @@ class UseCase(Section):
         from stepzero.core.errors import did_you_mean
 
         if column not in known:
-            msg = f"{where} names a column that is neither in source.columns nor derived: {column!r}; {did_you_mean(column, known)}"
+            nearest = did_you_mean(column, known)
+            msg = f"{where} names a column that is neither in source.columns nor derived: {column!r}; {nearest}"
             raise ValueError(msg)
 
     def section_digest(self, name: str) -> str:
