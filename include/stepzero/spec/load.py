@@ -23,8 +23,23 @@ _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 
 
 def include_folder() -> Path:
-    """Return the project's ``include`` folder (``STEPZERO_INCLUDE``, or where this package lies)."""
-    return Path(os.environ.get("STEPZERO_INCLUDE") or Path(__file__).resolve().parents[2])
+    """Return the project's ``include`` folder.
+
+    ``STEPZERO_INCLUDE``, or where this package lies; when it is installed from its wheel, the
+    folder ``include`` of Airflow's home or of the current directory.
+    """
+    if given := os.environ.get("STEPZERO_INCLUDE"):
+        return Path(given)
+    source = Path(__file__).resolve().parents[2]
+    if (source / "environments").is_dir():
+        return source
+    return Path(os.environ.get("AIRFLOW_HOME") or Path.cwd()) / "include"
+
+
+def project_file(path: str) -> Path:
+    """Return a file of the ``include`` folder, or the one that the wheel carries (environments, jobs)."""
+    own, shipped = include_folder() / path, Path(__file__).resolve().parents[1] / "project" / path
+    return shipped if shipped.is_file() and not own.is_file() else own
 
 
 def home_folder() -> Path:
@@ -79,7 +94,7 @@ def validate(data: Any, model: type[Model], path: Path | None = None) -> Model:
 def _find(name: str, folder: str, kind: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    path = include_folder() / folder / f"{name}.yaml"
+    path = project_file(f"{folder}/{name}.yaml")
     if not NAME.fullmatch(name) or not path.is_file():
         known = [file.stem for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise SpecError(
