@@ -1,0 +1,73 @@
+"""`up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stepzero.core.errors import DONE, FAULT
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
+
+
+def up() -> None:
+    """Start every service of this environment and wait until all are healthy."""
+    from stepzero.cli.services.control import start_services
+    from stepzero.cli.setup import ensure_runtime
+    from stepzero.spec.load import load_environment
+
+    environment = load_environment()
+    ensure_runtime(environment, typer.echo)
+    seconds = start_services(environment, typer.echo)
+    typer.echo(f"up after {seconds:.1f} s · Airflow {environment.airflow.uri} · MLflow {environment.tracking.base}")
+    typer.echo(_login())
+
+
+def down() -> None:
+    """Stop every service and leave no process behind; results and history stay."""
+    from stepzero.cli.services.control import stop_services
+
+    began = time.monotonic()
+    count = stop_services(typer.echo)
+    typer.echo(f"down after {time.monotonic() - began:.1f} s" if count else "nothing was running")
+
+
+def status(*, as_json: JsonOption = False) -> None:
+    """Show how each service is; exit status 0 when all are healthy."""
+    from stepzero.cli.services.control import service_status
+    from stepzero.spec.load import load_environment
+
+    rows = service_status(load_environment())
+    healthy = all(row["state"] == "healthy" for row in rows)
+    if as_json:
+        typer.echo(json.dumps({"healthy": healthy, "services": rows}))
+    else:
+        # Never cut an address: a terminal that is too narrow may wrap the line.
+        Console(width=120).print(_table(rows))
+    raise typer.Exit(DONE if healthy else FAULT)
+
+
+def _login() -> str:
+    from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
+    from stepzero.spec.load import home_folder
+
+    return f"log in to Airflow as {ADMINISTRATOR}; the password is in {Credentials(home_folder()).passwords_file}"
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None)
+    for heading in ("service", "state", "pid", "up", "restarts", "memory", "address"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        colour = {"healthy": "green", "down": "red"}.get(row["state"], "yellow")
+        up_for = "" if row["seconds"] is None else f"{row['seconds']} s"
+        memory = "" if row["memory_mib"] is None else f"{row['memory_mib']} MiB"
+        state = f"[{colour}]{row['state']}[/]"
+        values = (row["pid"] or "", up_for, row["restarts"], memory, row["address"] or "")
+        table.add_row(row["name"], state, *map(str, values))
+    return table

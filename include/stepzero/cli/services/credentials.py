@@ -1,0 +1,78 @@
+"""Secrets that this machine makes for itself: files that only their owner may read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from stepzero.core.errors import SetupError, bare
+from stepzero.spec.environment import Environment
+
+ADMINISTRATOR = "admin"
+
+
+class Credentials:
+    """Secrets below ``$STEPZERO_HOME/secrets``, made when first asked for and then kept.
+
+    Args:
+        home: ``STEPZERO_HOME``.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "secrets"
+        self.passwords_file = self.folder / "airflow_passwords.json"
+
+    def ensure(self, environment: Environment) -> None:
+        """Make what is missing, the tokens of the environment's endpoints included.
+
+        Raises:
+            SetupError: The folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _kept(self.passwords_file, lambda: json.dumps({ADMINISTRATOR: secrets.token_urlsafe(18)}))
+            for endpoint in environment.endpoints.values():
+                if endpoint.token_file:
+                    Path(endpoint.token_file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    _kept(Path(endpoint.token_file), lambda: secrets.token_urlsafe(32))
+        except OSError as error:
+            raise SetupError(
+                f"secrets folder {self.folder}",
+                value=bare(error.strerror or error),
+                allowed="a folder we may write to",
+                action="chmod it, or set STEPZERO_HOME to another folder",
+            ) from error
+
+    @property
+    def administrator_password(self) -> str:
+        """Return the password of Airflow's administrator."""
+        return str(json.loads(self.passwords_file.read_text(encoding="utf-8"))[ADMINISTRATOR])
+
+    @property
+    def jwt_secret(self) -> str:
+        """Return the key that signs Airflow's tokens; below 64 bytes it warns on every request."""
+        return _kept(self.folder / "airflow_jwt_secret", lambda: secrets.token_hex(48))
+
+    @property
+    def session_key(self) -> str:
+        """Return the key of Airflow's sessions."""
+        return _kept(self.folder / "airflow_session_key", lambda: secrets.token_hex(32))
+
+    @property
+    def fernet_key(self) -> str:
+        """Return the key that encrypts connections in Airflow's database."""
+        key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        return _kept(self.folder / "airflow_fernet_key", lambda: key)
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """Return the content of a secret file; make it first where it is not there."""
+    if not path.exists():
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(make())
+    return path.read_text(encoding="utf-8").strip()

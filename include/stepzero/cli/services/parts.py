@@ -1,0 +1,164 @@
+"""What runs: one part per process tree that the supervisor keeps alive."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stepzero.cli.services.airflow import airflow_variables
+from stepzero.cli.services.credentials import Credentials
+from stepzero.spec.environment import Environment
+from stepzero.spec.load import home_folder, include_folder
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One supervised process: how it starts and how its health is asked.
+
+    Attributes:
+        name: Its name in `status`, in log files and in the ``STEPZERO_SERVICE`` mark of its processes.
+        command: Argument list.
+        variables: Environment variables over those of whoever called `up`.
+        address: Address that people open; None where nothing listens.
+        health: ``airflow:FIELD``, ``http:URL`` (200), ``answers:URL`` (any answer), ``socket:PATH``, or ``once``.
+        after: A part of kind ``once`` that must have ended well before.
+        done_file: For ``once``: written with `done_text` after success; where it says so already, nothing is run.
+        required: Whether `up` fails when this part does not become healthy.
+        port_variable: Environment variable that moves the port.
+    """
+
+    name: str
+    command: list[str]
+    health: str
+    variables: dict[str, str] = field(default_factory=dict)
+    address: str | None = None
+    after: str | None = None
+    done_file: str | None = None
+    done_text: str = ""
+    required: bool = True
+    port_variable: str | None = None
+
+    @property
+    def port(self) -> int | None:
+        """Return the port that this part listens on."""
+        return urlsplit(self.address).port if self.address else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def parts_of(environment: Environment) -> list[Part]:
+    """Return everything that this environment runs on this machine; what has another host is not ours."""
+    credentials = Credentials(home_folder())
+    credentials.ensure(environment)
+    common = _common_variables()
+    parts = _mlflow(environment, common)
+    parts += _airflow(environment, credentials, common)
+    parts.append(_preload(common))
+    parts += _endpoints(environment, common)
+    return parts
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the argument list that runs a module in this environment, without the current folder on its path."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether an address is this machine's loopback."""
+    return urlsplit(uri).hostname in LOOPBACK
+
+
+def _common_variables() -> dict[str, str]:
+    return {
+        "STEPZERO_HOME": str(home_folder()),
+        "STEPZERO_INCLUDE": str(include_folder()),
+        "PYTHONPATH": str(include_folder()),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        # Airflow renames its processes over their environment; we find them by it.
+        "SPT_NOENV": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _mlflow(environment: Environment, common: dict[str, str]) -> list[Part]:
+    uri = environment.tracking.uri
+    if not is_local(uri):
+        return []
+    folder = home_folder() / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = module_command("mlflow", "server", "--host", "127.0.0.1", "--port", str(urlsplit(uri).port or 5000))
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
+    command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+    variables = {**common, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    health = f"http:{uri.rstrip('/')}/health"
+    return [Part("mlflow", command, health, variables, address=uri, port_variable="STEPZERO_MLFLOW_PORT")]
+
+
+def _airflow(environment: Environment, credentials: Credentials, common: dict[str, str]) -> list[Part]:
+    uri = environment.airflow.uri
+    if not is_local(uri):
+        return []
+    folder = home_folder() / "airflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    variables = {**common, **airflow_variables(environment, credentials, folder)}
+    migrate = Part(
+        "airflow-migrate",
+        module_command("airflow", "db", "migrate"),
+        "once",
+        variables,
+        done_file=str(folder / "migrated"),
+        done_text=importlib.metadata.version("apache-airflow-core"),
+    )
+    listen = ["--host", "127.0.0.1", "--port", str(urlsplit(uri).port or 8080), "--workers", "1"]
+    api = Part(
+        "airflow-api-server",
+        module_command("airflow", "api-server", *listen),
+        "airflow:metadatabase",
+        variables,
+        address=uri,
+        after=migrate.name,
+        port_variable="STEPZERO_AIRFLOW_PORT",
+    )
+    # The log servers of scheduler and triggerer listen on all interfaces; the API server reads the same folder.
+    rest = {
+        "scheduler": ["scheduler", "--skip-serve-logs"],
+        "dag_processor": ["dag-processor"],
+        "triggerer": ["triggerer", "--skip-serve-logs"],
+    }
+    others = [
+        Part(f"airflow-{words[0]}", module_command("airflow", *words), f"airflow:{key}", variables, after=migrate.name)
+        for key, words in rest.items()
+    ]
+    return [migrate, api, *others]
+
+
+def _preload(common: dict[str, str]) -> Part:
+    return Part("preload", module_command("stepzero.cli.main", "preload"), "running", common, required=False)
+
+
+def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:
+    parts = []
+    for use_case, endpoint in environment.endpoints.items():
+        if is_local(endpoint.uri):
+            port = str(urlsplit(endpoint.uri).port or 8090)
+            command = module_command("stepzero.cli.main", "serve", "--use-case", use_case, "--port", port)
+            health = f"answers:{endpoint.uri.rstrip('/')}/ping"
+            name, variable = f"endpoint-{use_case}", "STEPZERO_ENDPOINT_PORT"
+            parts.append(
+                Part(name, command, health, common, address=endpoint.uri, required=False, port_variable=variable)
+            )
+    return parts
+
+
+def log_file(name: str) -> Path:
+    """Return where a part's output goes."""
+    return home_folder() / "logs" / f"{name}.log"

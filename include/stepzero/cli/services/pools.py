@@ -1,0 +1,47 @@
+"""Airflow pools of the environment: a task in a pool that is missing is never scheduled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
+from stepzero.core.errors import ServiceError, bare
+from stepzero.spec.environment import Environment
+
+
+def ensure_pools(environment: Environment, credentials: Credentials) -> None:
+    """Create or correct every pool that the environment names.
+
+    Raises:
+        ServiceError: Airflow's API refuses or does not answer.
+    """
+    if not environment.pools:
+        return
+    base = environment.airflow.uri.rstrip("/")
+    try:
+        with httpx.Client(base_url=base, timeout=30) as client:
+            client.headers["Authorization"] = f"Bearer {_token(client, credentials)}"
+            for name, pool in environment.pools.items():
+                body = {"slots": pool.slots, "description": pool.description, "include_deferred": False}
+                _put(client, name, body)
+    except httpx.HTTPError as error:
+        raise ServiceError(
+            f"Airflow pools at {base}",
+            value=bare(error),
+            allowed="an API server that creates pools",
+            action="bin/stepzero status, then bin/stepzero up",
+        ) from error
+
+
+def _token(client: httpx.Client, credentials: Credentials) -> str:
+    user = {"username": ADMINISTRATOR, "password": credentials.administrator_password}
+    return str(client.post("/auth/token", json=user).raise_for_status().json()["access_token"])
+
+
+def _put(client: httpx.Client, name: str, body: dict[str, Any]) -> None:
+    answer = client.post("/api/v2/pools", json={"name": name, **body})
+    if answer.status_code == httpx.codes.CONFLICT:
+        answer = client.patch(f"/api/v2/pools/{name}", json={"pool": name, **body})
+    answer.raise_for_status()
