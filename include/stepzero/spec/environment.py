@@ -59,6 +59,8 @@ class StageResources(Section):
     launcher: str = "process"
     """``process``, ``spark``, or ``package.module:function`` of yours."""
     queue: str | None = None
+    platform: Literal["linux/amd64", "linux/arm64"] | None = None
+    """Architecture of the container or remote job; null is whatever the worker is."""
     pool: str = "default_pool"
     slots: int = Field(default=1, ge=1)
     cpu: int = Field(default=1, ge=1)
@@ -73,6 +75,13 @@ class Pool(Section):
 
     slots: int = Field(ge=1)
     description: str = ""
+
+
+class MachineType(Section):
+    """A kind of machine and what an hour of it costs you; read by `bench architectures`, never guessed."""
+
+    price_per_hour: float | None = Field(default=None, gt=0)
+    currency: str = "USD"
 
 
 class Environment(Section):
@@ -90,6 +99,8 @@ class Environment(Section):
     secrets: dict[str, str] = Field(default_factory=dict)
     """Name → Airflow connection id; resolved by the launcher, never written down."""
     pools: dict[str, Pool] = Field(default_factory=dict)
+    machines: dict[str, MachineType] = Field(default_factory=dict)
+    """Machine type → its price as you pay it: regions, discounts and taxes differ."""
     stages: dict[str, StageResources] = Field(default_factory=dict)
     """Stage name → resources; ``default`` serves the others."""
 
