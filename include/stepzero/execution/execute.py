@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.workspace import Workspace
-from stepzero.core.digests import digest_file, digest_sources
+from stepzero.core.digests import digest_sources
 from stepzero.core.errors import StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
 from stepzero.execution.results import commit_result, find_result, read_input, read_records, result_folder
 from stepzero.spec.base import is_dotted
-from stepzero.spec.load import include_folder
+from stepzero.spec.lock import lock_digest
 from stepzero.spec.plan import Plan, run_folder
 from stepzero.spec.view import View
 
@@ -173,18 +171,6 @@ def stage_key(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], request: R
     if info.reuse is not Reuse.CONTENT:
         parts["run"] = request.run
     return make_key(**parts)
-
-
-def lock_digest() -> str:
-    """Return the digest of the lock (``requirements.txt`` of the project), or of what is installed."""
-    lock = Path(os.environ.get("STEPZERO_LOCK") or include_folder().parent / "requirements.txt")
-    if lock.is_file():
-        return digest_file(lock)
-    from importlib.metadata import distributions
-
-    from stepzero.core.digests import digest_json
-
-    return digest_json(sorted(f"{found.name}=={found.version}" for found in distributions()))
 
 
 def _read(store: Store, reference: ResultReference | list[ResultReference]) -> StageInput | list[StageInput]:
