@@ -1,0 +1,195 @@
+"""The endpoint as a web application: /ping, /invocations, /version."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import io
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from stepzero.core.errors import InputError, StepzeroError, bare
+from stepzero.serving.rows import CSV, RequestError, read_rows
+from stepzero.serving.versions import Served, Watch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+log = logging.getLogger("stepzero")
+
+UNAVAILABLE, UNAUTHORISED, TOO_LARGE, UNPROCESSABLE, BROKEN = 503, 401, 413, 422, 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_body_bytes: int = 1_000_000
+    max_rows: int = 1_000
+
+
+def make_app(watch: Watch, *, token: str | None = None, limits: Limits = Limits()) -> FastAPI:
+    """Return the application of one use case's endpoint.
+
+    Args:
+        watch: Holds the version that serves.
+        token: What callers of /invocations and /version must show; None asks for nothing.
+        limits: What one request may ask for.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        watch.start()
+        yield
+        await asyncio.to_thread(watch.stop)
+
+    app = FastAPI(title=f"Stepzero {watch.use_case}", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/ping")
+    async def ping() -> Response:
+        """Say whether a model is loaded, which, and what is wrong with the desired one, if anything."""
+        return _json(200 if watch.current else UNAVAILABLE, _state(watch))
+
+    @app.get("/version")
+    async def version(request: Request) -> Response:
+        """Say which version serves and which fields it wants."""
+        _must_know(request, token)
+        served = _served(watch)
+        told = {"features": served.model.features, "threshold": served.threshold, "metadata": served.model.metadata}
+        return _json(200, _state(watch) | told)
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        """Score rows."""
+        _must_know(request, token)
+        body = await _body(request, limits.max_body_bytes)
+        served = _served(watch)
+        scores = await asyncio.to_thread(_score, served, body, request.headers.get("content-type", ""), limits)
+        return _answer(served, scores, request.headers.get("accept", ""))
+
+    app.add_exception_handler(StepzeroError, _explain)
+    app.add_exception_handler(HTTPException, _explain_http)
+    app.add_exception_handler(Exception, _explain_unexpected)
+    return app
+
+
+def _state(watch: Watch) -> dict[str, Any]:
+    served = watch.current
+    return {
+        "use_case": watch.use_case,
+        "version": served.version if served else None,
+        "model_digest": served.model_digest if served else None,
+        "problem": watch.problem,
+    }
+
+
+def _served(watch: Watch) -> Served:
+    if watch.current is None:
+        raise RequestError(
+            UNAVAILABLE,
+            f"endpoint of {watch.use_case}",
+            value=bare(watch.problem["message"] if watch.problem else "no version is deployed yet"),
+            allowed="a deployed version",
+            action="run the DAG; its last task deploys the champion",
+        )
+    return watch.current
+
+
+def _must_know(request: Request, token: str | None) -> None:
+    """Compare the caller's token in constant time.
+
+    Raises:
+        RequestError: It is missing or wrong.
+    """
+    shown = request.headers.get("authorization", "")
+    if token is not None and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        raise RequestError(
+            UNAUTHORISED,
+            "header Authorization",
+            value=bare("missing" if not shown else "a wrong token"),
+            allowed="Bearer and the endpoint's token",
+            action="send the token of the file that the environment names under endpoints",
+        )
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Read the body, never more than is allowed."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise _too_large(int(announced), most)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise _too_large(size, most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(size: int, most: int) -> RequestError:
+    return RequestError(
+        TOO_LARGE,
+        "request body",
+        value=bare(f"{size} bytes or more"),
+        allowed=f"at most {most} bytes",
+        action="send fewer rows at once",
+    )
+
+
+def _score(served: Served, body: bytes, content_type: str, limits: Limits) -> npt.NDArray[Any]:
+    return served.model.score(read_rows(body, content_type, served.form(limits.max_rows)))
+
+
+def _answer(served: Served, scores: npt.NDArray[Any], accept: str) -> Response:
+    values = [float(score) for score in scores]
+    decisions = None if served.threshold is None else [int(value >= served.threshold) for value in values]
+    headers = {"X-Stepzero-Version": served.version}
+    if accept.partition(";")[0].strip().lower() == CSV:
+        lines = io.StringIO()
+        lines.write("score,decision,version\n")
+        for number, value in enumerate(values):
+            lines.write(f"{value!r},{decisions[number] if decisions else ''},{served.version}\n")
+        return Response(lines.getvalue(), media_type=CSV, headers=headers)
+    told = {"version": served.version, "threshold": served.threshold, "scores": values, "decisions": decisions}
+    return _json(200, told, headers)
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RequestError) else BROKEN
+    if isinstance(error, InputError) and status == BROKEN:
+        status = UNPROCESSABLE
+    if not isinstance(error, StepzeroError):
+        return await _explain_unexpected(_, error)
+    headers = {"WWW-Authenticate": "Bearer"} if status == UNAUTHORISED else None
+    return _json(status, {"error": error.to_json()}, headers)
+
+
+async def _explain_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else BROKEN
+    known = "GET /ping, GET /version, POST /invocations"
+    told = InputError("request", value=bare(f"{request.method} {request.url.path}"), allowed=known, action="use these")
+    return _json(status, {"error": told.to_json()})
+
+
+async def _explain_unexpected(_: Request, error: Exception) -> Response:
+    """Answer without a word of the inside; the log has it all."""
+    log.error("a request failed unexpectedly", exc_info=error)
+    told = StepzeroError(
+        "request",
+        value=bare(type(error).__name__),
+        allowed="rows that the model can score",
+        action="read the endpoint's log",
+    )
+    return _json(BROKEN, {"error": told.to_json()})
+
+
+def _json(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(content, allow_nan=False, default=str)
+    return Response(text, status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,100 @@
+"""One process that serves one use case until it is asked to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from stepzero.adapters.store import Store
+from stepzero.core.errors import SetupError, bare
+from stepzero.serving.app import Limits, make_app
+from stepzero.serving.versions import Watch
+from stepzero.spec.environment import Endpoint
+
+log = logging.getLogger("stepzero")
+
+GRACE_SECONDS = 10
+"""How long requests under way may take after the signal to stop."""
+
+
+def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first.
+
+    Raises:
+        SetupError: The token cannot be read, or the address is public and no token is asked for.
+    """
+    token = _token(endpoint.token_file)
+    _must_be_guarded(host, token)
+    limits = Limits(max_body_bytes=endpoint.max_body_bytes, max_rows=endpoint.max_rows)
+    app = make_app(Watch(store, use_case), token=token, limits=limits)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    with _bound(host, port) as listening:
+        log.info("endpoint of %s at http://%s:%d", use_case, host, port)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket on the address, before anything slow is done.
+
+    Raises:
+        SetupError: The port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SetupError(
+            f"endpoint at {host}:{port}",
+            value=bare(error.strerror),
+            allowed="a free port of this machine",
+            action="stop what uses it, or choose another: --port, or endpoints in the environment file",
+        ) from error
+    return listening
+
+
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SetupError(
+            f"token file {path}",
+            value=bare(error.strerror),
+            allowed="a file with the token that callers must show",
+            action="run `bin/stepzero up`, which makes it, or correct endpoints in the environment file",
+        ) from error
+    if not token:
+        raise SetupError(
+            f"token file {path}",
+            value=bare("empty"),
+            allowed="one line with a token",
+            action="write a long random text",
+        )
+    return token
+
+
+def _must_be_guarded(host: str, token: str | None) -> None:
+    if token is None and not _is_loopback(host):
+        raise SetupError(
+            f"endpoint on {host}",
+            value=bare("no token_file"),
+            allowed="a token on any address but loopback",
+            action="set endpoints.<use case>.token_file in the environment file",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,210 @@
+"""Decide on a challenger, by rule or by a person, and make it the champion with evidence.
+
+Order, so that a kill at any point and a retry end in the same state: the evidence is created once
+(who was first decides), then everything that follows from it is set again, each step without
+effect when it was done before.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stepzero.adapters.registry import CHALLENGER, CHAMPION, ModelRegistry
+from stepzero.adapters.registry_records import Evidence, evidence_uri, find_evidence, note_evidence
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.errors import PromotionError, StageError, bare
+from stepzero.core.references import Reference
+from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
+from stepzero.core.verdict import Outcome, Reason, Verdict
+from stepzero.spec.plan import Champion
+
+RULE = "rule"
+_APPROVING = {"approve", "ok", "yes"}
+
+
+@stage(sections=("promote",), plan=("approval", "as_of", "links"), reuse=Reuse.RUN)
+def approve(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Write the evidence of a decision on a version, and move the alias `champion` if it approves."""
+    registered, registry = inputs["registered"], workspace.tracking.registry
+    version, digest = str(registered.values["version"]), str(registered.values["model_digest"])
+    evidence = find_evidence(workspace.store, use_case.name, version)
+    if evidence is None:
+        _must_have_passed(registered, use_case.name)
+        decision = _decision(registered, workspace)
+        reason = _superseded(registered, registry)
+        if reason is not None:
+            return _refused(registered, reason)
+        evidence = note_evidence(workspace.store, decision)
+    if evidence.model_digest != digest:
+        raise PromotionError(
+            f"evidence of {use_case.name} version {version}",
+            value=bare(f"it speaks of model {evidence.model_digest}"),
+            allowed=f"evidence of model {digest}",
+            action="files were changed or copied: register again in a new run",
+        )
+    if not evidence.approved:
+        registry.tag(use_case.name, version, _tags(evidence))
+        registry.release(use_case.name, CHALLENGER, version)
+        return _result(registered, evidence, _rejection(evidence))
+    reason = _promote(evidence, registry)
+    return _refused(registered, reason) if reason else _result(registered, evidence, ())
+
+
+def _must_have_passed(registered: StageInput, name: str) -> None:
+    if registered.verdict is None or not registered.verdict.accepted:
+        said = registered.verdict.sentence() if registered.verdict else "no verdict"
+        raise PromotionError(
+            f"verdict of the stage register on {name}",
+            value=bare(said),
+            allowed="a challenger that may replace the champion",
+            action="improve the model, then start a new run",
+        )
+
+
+def _decision(registered: StageInput, workspace: Workspace) -> Evidence:
+    """Return the evidence as it would be written."""
+    values, plan = registered.values, workspace.plan
+    who = _by_rule(workspace) if workspace.parameters.get("decision", RULE) == RULE else _by_person(workspace)
+    return Evidence(
+        use_case=values["name"],
+        version=str(values["version"]),
+        model_digest=values["model_digest"],
+        gates=values["gates"],
+        previous=Champion.model_validate(values["champion"]) if values["champion"] else None,
+        run=plan.run,
+        links=dict(values.get("links", {})) | plan.links,
+        **who,
+    )
+
+
+def _by_rule(workspace: Workspace) -> dict[str, Any]:
+    if workspace.plan.approval != RULE:
+        raise PromotionError(
+            "decision of the stage approve",
+            value=RULE,
+            allowed="the answer of a person: this run's plan asks for one",
+            action="answer the task's required action in Airflow",
+        )
+    why = "all gates passed and the environment approves by rule"
+    return {"approved": True, "by": "the rule", "how": RULE, "when": workspace.plan.as_of, "why": why}
+
+
+def _by_person(workspace: Workspace) -> dict[str, Any]:
+    answer = _answer(workspace.parameters["decision"])
+    chosen = [str(option).lower() for option in answer["chosen_options"]]
+    user = answer.get("responded_by_user") or {}
+    name = (user.get("name") or user.get("id")) if isinstance(user, dict) else user
+    return {
+        "approved": bool(chosen) and all(option in _APPROVING for option in chosen),
+        "by": str(name or "nobody (the time to answer was over)"),
+        "how": "person",
+        "when": str(answer.get("responded_at") or workspace.plan.as_of),
+        "why": _why(answer.get("params_input")) or "no reason was given",
+    }
+
+
+def _answer(text: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not isinstance(answer.get("chosen_options"), list):
+        raise StageError(
+            "decision of the stage approve",
+            value=text,
+            allowed='`rule`, or JSON {"chosen_options": ["Approve"], "params_input": {}, "responded_at", '
+            '"responded_by_user"}',
+            action="pass on what the approval task returned",
+        )
+    return answer
+
+
+def _why(given: Any) -> str:
+    """Return the reason that a person typed, whatever the form calls its field."""
+    fields = given if isinstance(given, dict) else {}
+    texts = [str(fields[name]) for name in ("reason", "why", "comment") if fields.get(name)]
+    texts += [value for value in fields.values() if isinstance(value, str) and value not in texts]
+    return texts[0].strip() if texts else ""
+
+
+def _superseded(registered: StageInput, registry: ModelRegistry) -> Reason | None:
+    """Return why a version may not be decided on any more, if so."""
+    values = registered.values
+    version = str(values["version"])
+    champion = registry.champion(values["name"])
+    if champion and champion.version == version:
+        # The same model again, with evidence lost: deciding anew on the champion itself changes nothing.
+        return None
+    if not _is_compared_with(values["champion"], champion):
+        return _reason("champion", f"version {champion.version if champion else 'none'} serves now", values["champion"])
+    challenger = registry.aliased(values["name"], CHALLENGER)
+    if challenger != version:
+        observed = f"version {challenger} is the challenger" if challenger else "it is no challenger any more"
+        return Reason(rule="superseded", column=None, observed=observed, bound=f"version {version} with the alias")
+    return None
+
+
+def _is_compared_with(planned: dict[str, Any] | None, now: Champion | None) -> bool:
+    return (planned["version"] if planned else None) == (now.version if now else None)
+
+
+def _reason(rule: str, observed: str, planned: dict[str, Any] | None) -> Reason:
+    bound = f"version {planned['version']}, which it was compared with" if planned else "none, as when the run began"
+    return Reason(rule=rule, column=None, observed=observed, bound=bound)
+
+
+def _promote(evidence: Evidence, registry: ModelRegistry) -> Reason | None:
+    """Do what an approval means; every step may be done again."""
+    name, version = evidence.use_case, evidence.version
+    now = registry.champion(name)
+    if now is None or now.version != version:
+        planned = evidence.previous.model_dump(mode="json") if evidence.previous else None
+        if not _is_compared_with(planned, now):
+            return _reason("champion", f"version {now.version if now else 'none'} serves now", planned)
+        registry.tag(name, version, _tags(evidence))
+        if evidence.previous:
+            registry.tag(name, evidence.previous.version, {"stepzero.replaced_by": version})
+        registry.point(name, CHAMPION, version)
+    registry.release(name, CHALLENGER, version)
+    return None
+
+
+def _tags(evidence: Evidence) -> dict[str, str]:
+    return {
+        "stepzero.approval": "approved" if evidence.approved else "rejected",
+        "stepzero.approval_by": evidence.by,
+        "stepzero.approval_why": evidence.why,
+        "stepzero.approval_when": evidence.when,
+        "stepzero.evidence": f"{evidence_uri(evidence.use_case, evidence.version)} {evidence.digest}",
+    }
+
+
+def _rejection(evidence: Evidence) -> tuple[Reason, ...]:
+    observed = f"rejected by {evidence.by} because {evidence.why}"
+    return (Reason(rule="approval", column=None, observed=observed, bound="an approval"),)
+
+
+def _result(registered: StageInput, evidence: Evidence, reasons: tuple[Reason, ...]) -> StageResult:
+    values = registered.values
+    told = {name: values[name] for name in ("name", "version", "model_digest", "model", "threshold", "example")}
+    told |= {name: getattr(evidence, name) for name in ("approved", "by", "when", "why", "how")}
+    told |= {"evidence_digest": evidence.digest, "unchanged": values["unchanged"], "links": values["links"]}
+    subject = f"{evidence.use_case} {evidence.sentence()}"
+    verdict = Verdict(outcome=Outcome.FAIL if reasons else Outcome.PASS, subject=subject, reasons=reasons)
+    uri = evidence_uri(evidence.use_case, evidence.version)
+    return StageResult(
+        outputs={"evidence": Reference(uri=uri, digest=evidence.digest, kind="file")},
+        values=told,
+        verdict=verdict,
+        summary=subject,
+        records=(Record(tags=_tags(evidence)),),
+    )
+
+
+def _refused(registered: StageInput, reason: Reason) -> StageResult:
+    values = registered.values
+    subject = f"{values['name']} version {values['version']} is superseded"
+    verdict = Verdict(outcome=Outcome.FAIL, subject=subject, reasons=(reason,))
+    told = {"name": values["name"], "version": str(values["version"]), "approved": False, "superseded": True}
+    return StageResult(values=told, verdict=verdict, summary=verdict.sentence())

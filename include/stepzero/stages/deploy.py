@@ -1,0 +1,206 @@
+"""Let the endpoint serve an approved version: verify the evidence, state what is desired, wait, predict."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from stepzero.adapters.datasets import digest_stored
+from stepzero.adapters.registry import CHAMPION, DIGEST
+from stepzero.adapters.registry_records import DesiredState, Evidence, desired_uri, verify_evidence
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.errors import PromotionError, ServiceError, StageError, bare
+from stepzero.core.references import Reference
+from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
+from stepzero.core.verdict import Outcome, Verdict
+from stepzero.spec.environment import Endpoint
+
+POLL_SECONDS = 0.3
+TOLERANCE = 1e-9
+"""An endpoint on another machine may differ in the last bits."""
+
+
+@stage(reuse=Reuse.NEVER)
+def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Deploy an approved version and prove it by a prediction."""
+    values = inputs["approved"].values
+    name, version = use_case.name, str(values["version"])
+    _must_be_approved(inputs["approved"])
+    evidence = verify_evidence(workspace.store, name, version, str(values["model_digest"]))
+    _verify_registry(name, evidence, workspace)
+    expected = _own_score(values, workspace)
+    desired = DesiredState(
+        use_case=name,
+        version=version,
+        model=values["model"],
+        threshold=values["threshold"],
+        example=values["example"],
+        evidence_digest=evidence.digest,
+    )
+    workspace.store.write_json(desired_uri(name), desired.model_dump(mode="json"))
+    endpoint = workspace.environment.endpoints.get(name)
+    told: dict[str, Any] = {"name": name, "version": version, "model_digest": evidence.model_digest}
+    if endpoint is None:
+        subject = f"{name} version {version} may serve; environment {workspace.environment.name} has no endpoint for it"
+        return StageResult(values=told | {"deployed": False}, verdict=_passed(subject), summary=subject)
+    _wait(endpoint, desired)
+    score = _predict(endpoint, values, workspace)
+    _must_equal(score, expected, endpoint, version)
+    subject = f"{name} version {version} serves at {endpoint.uri}; it scored a test row {score:.6f}, as expected"
+    told |= {"deployed": True, "endpoint": endpoint.uri, "prediction": score}
+    return StageResult(
+        values=told, verdict=_passed(subject), summary=subject, records=(Record(tags={"stepzero.deployed": version}),)
+    )
+
+
+def _must_be_approved(approved: StageInput) -> None:
+    if not approved.values.get("approved"):
+        raise PromotionError(
+            f"version {approved.values.get('version')} of {approved.values.get('name')}",
+            value=bare(approved.verdict.sentence() if approved.verdict else "not approved"),
+            allowed="an approved version",
+            action="approve a newer version in a new run",
+        )
+
+
+def _verify_registry(name: str, evidence: Evidence, workspace: Workspace) -> None:
+    """Compare what the registry server says with the evidence; its aliases and tags can be edited.
+
+    Raises:
+        PromotionError: Somebody moved the alias or changed the tag by hand.
+    """
+    registry = workspace.tracking.registry
+    current = registry.aliased(name, CHAMPION)
+    if current != evidence.version:
+        raise PromotionError(
+            f"alias champion of {name}",
+            value=bare(f"version {current}" if current else "no version"),
+            allowed=f"version {evidence.version}, which was approved",
+            action="the alias was moved by hand or a newer version was approved: start a new run",
+        )
+    tagged = registry.tags(name, evidence.version).get(DIGEST)
+    if tagged != evidence.model_digest:
+        raise PromotionError(
+            f"tag {DIGEST} of {name} version {evidence.version}",
+            value=tagged,
+            allowed=f"{evidence.model_digest}, which was approved",
+            action="the tag was changed by hand: register and approve again in a new run",
+        )
+
+
+def _own_score(values: dict[str, Any], workspace: Workspace) -> float:
+    """Score the first example row with the model as the store has it; digests are verified."""
+    import pandas as pd
+
+    from stepzero.learning.model import load_model
+
+    model = load_model(workspace.store, Reference.from_json(values["model"]))
+    frame = pd.DataFrame(_example(values, workspace)[:1], columns=list(model.features))
+    return float(model.score(frame)[0])
+
+
+def _example(values: dict[str, Any], workspace: Workspace) -> list[dict[str, Any]]:
+    reference = Reference.from_json(values["example"])
+    if digest_stored(workspace.store, reference.uri) != reference.digest:
+        raise StageError(
+            f"example rows {reference.uri}",
+            value=bare("changed since they were registered"),
+            allowed=f"digest {reference.digest}",
+            action="register again in a new run",
+        )
+    rows: list[dict[str, Any]] = workspace.store.read_json(reference.uri)["instances"]
+    return rows
+
+
+def _wait(endpoint: Endpoint, desired: DesiredState) -> None:
+    """Wait until the endpoint serves the version.
+
+    Raises:
+        StageError: The endpoint refuses it, and says why.
+        ServiceError: It does not answer, or takes too long; a retry may help.
+    """
+    deadline = time.monotonic() + endpoint.ready_seconds
+    said: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        said = _ping(endpoint)
+        if said.get("version") == desired.version and said.get("model_digest") == desired.reference.digest:
+            return
+        problem = said.get("problem")
+        if problem and problem.get("version") == desired.version and not problem.get("retry"):
+            raise StageError(
+                f"endpoint {endpoint.uri}",
+                value=bare(problem.get("message")),
+                allowed=f"version {desired.version} of {desired.use_case} loaded",
+                action="read the endpoint's log; it serves the former version meanwhile",
+            )
+        time.sleep(POLL_SECONDS)
+    raise ServiceError(
+        f"endpoint {endpoint.uri}",
+        value=bare(f"after {endpoint.ready_seconds:g} s it says {json.dumps(said)[:150]}"),
+        allowed=f"version {desired.version} of {desired.use_case} served",
+        action="start it (`bin/stepzero up`), then clear the task",
+    )
+
+
+def _ping(endpoint: Endpoint) -> dict[str, Any]:
+    import httpx
+
+    try:
+        answer: dict[str, Any] = httpx.get(f"{endpoint.uri}/ping", timeout=5).json()
+    except (httpx.HTTPError, ValueError) as error:
+        return {"unreachable": str(error) or type(error).__name__}
+    return answer
+
+
+def _predict(endpoint: Endpoint, values: dict[str, Any], workspace: Workspace) -> float:
+    import httpx
+
+    body = {"instances": _example(values, workspace)[:1]}
+    headers = {"Authorization": f"Bearer {read_token(endpoint.token_file)}"} if endpoint.token_file else {}
+    try:
+        answer = httpx.post(f"{endpoint.uri}/invocations", json=body, headers=headers, timeout=30)
+    except httpx.HTTPError as error:
+        answer = None
+        failure = str(error) or type(error).__name__
+    if answer is None or answer.status_code != httpx.codes.OK:
+        raise ServiceError(
+            f"prediction at {endpoint.uri}/invocations",
+            value=bare(f"{answer.status_code}: {answer.text[:150]}" if answer is not None else failure),
+            allowed="a score",
+            action="read the endpoint's log, then clear the task",
+        )
+    return float(answer.json()["scores"][0])
+
+
+def read_token(path: str) -> str:
+    """Return the token that callers of an endpoint show.
+
+    Raises:
+        StageError: The file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise StageError(
+            f"token file {path}",
+            value=bare(error.strerror),
+            allowed="the file that the endpoint reads too",
+            action="run `bin/stepzero up`, which makes it",
+        ) from error
+
+
+def _must_equal(score: float, expected: float, endpoint: Endpoint, version: str) -> None:
+    if not math.isclose(score, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        raise StageError(
+            f"prediction of version {version} at {endpoint.uri}",
+            value=score,
+            allowed=f"{expected!r}, the model's own score",
+            action="the endpoint runs other code or packages: restart it (`bin/stepzero down`, `up`)",
+        )
+
+
+def _passed(subject: str) -> Verdict:
+    return Verdict(outcome=Outcome.PASS, subject=subject)

@@ -1,0 +1,199 @@
+"""Register the winner as a version, and compare it with the champion.
+
+The rule of the comparison: a challenger that is worse than the champion beyond the confidence
+interval of their difference fails, and the champion stays. One that cannot be told apart passes: it
+learned from newer rows. Where no untouched rows are left to compare on, the champion stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepzero.adapters.registry import DIGEST, NewVersion
+from stepzero.adapters.registry_records import Registration, note_registration, read_registration
+from stepzero.adapters.tracking_entities import RunIdentity
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.digests import digest_json
+from stepzero.core.errors import PromotionError, bare
+from stepzero.core.references import Reference
+from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
+from stepzero.core.verdict import Outcome, Reason, Verdict
+from stepzero.stages.register_comparison import Finding, compare_with_champion
+from stepzero.stages.register_package import save_for_registry
+
+
+@stage(
+    sections=("problem", "train", "weight", "evaluate", "promote", "title"),
+    plan=("champion", "links"),
+    reuse=Reuse.RUN,
+)
+def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Register the winner once, compare it, and make it the challenger if it may replace the champion."""
+    evaluated = inputs["evaluated"]
+    _must_have_passed(evaluated, use_case.name)
+    champion = workspace.plan.champion
+    if champion and champion.digest == evaluated.output("model").digest:
+        return _unchanged(use_case.name, champion.version, workspace)
+    finding = compare_with_champion(use_case, inputs, workspace)
+    registration, run_id = _register(use_case, inputs, finding, workspace)
+    name, version = use_case.name, registration.version
+    challenger = version
+    if finding.accepted:
+        challenger = workspace.tracking.registry.challenge(name, version)
+    verdict = _verdict(name, version, challenger, finding)
+    links = {
+        "version": workspace.tracking.link_version(name, version),
+        "run": workspace.tracking.link_run(name, run_id),
+    }
+    values = _values(registration, workspace) | {
+        "unchanged": False,
+        "comparison": finding.to_json(),
+        "winner": _winner(evaluated),
+        "links": links,
+    }
+    outputs = {"comparison": workspace.write_json("comparison.json", finding.to_json())}
+    summary = f"{name} version {version} registered: {finding.sentence}"
+    return StageResult(
+        outputs=outputs, values=values, verdict=verdict, summary=summary, records=(_record(version, finding),)
+    )
+
+
+def _must_have_passed(evaluated: StageInput, name: str) -> None:
+    if evaluated.verdict is None or not evaluated.verdict.accepted:
+        said = evaluated.verdict.sentence() if evaluated.verdict else "no verdict"
+        raise PromotionError(
+            f"promotion gates of {name}",
+            value=bare(said),
+            allowed="a model that passed its gates",
+            action="improve the model or the gates under `promote`, then start a new run",
+        )
+
+
+def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
+    """Pass on the champion itself: the run found the same model again."""
+    registration = read_registration(workspace.store, name, version)
+    subject = f"{name} version {version} is the champion already, and this run found the same model"
+    values = _values(registration, workspace) | {
+        "unchanged": True,
+        "comparison": None,
+        "links": {"version": workspace.tracking.link_version(name, version)},
+    }
+    return StageResult(
+        outputs={"comparison": workspace.write_json("comparison.json", None)},
+        values=values,
+        verdict=Verdict(outcome=Outcome.PASS, subject=subject),
+        summary=subject,
+        records=(Record(tags={"stepzero.version": version}),),
+    )
+
+
+def _register(
+    use_case: Any, inputs: dict[str, StageInput], finding: Finding, workspace: Workspace
+) -> tuple[Registration, str]:
+    evaluated, name = inputs["evaluated"], use_case.name
+    model, tracking = evaluated.output("model"), workspace.tracking
+    identity = RunIdentity(
+        use_case=name,
+        run=workspace.plan.run,
+        folder=workspace.plan.folder,
+        airflow=workspace.plan.links.get("airflow"),
+    )
+    run_id = tracking.parent(identity, workspace.store)
+    key = digest_json({"model": model.digest, "run": workspace.plan.run})
+    package = save_for_registry(use_case, inputs, workspace)
+    winner = _winner(evaluated)
+    new = NewVersion(
+        name=name,
+        key=key,
+        run_id=run_id,
+        experiment=tracking.experiment(name),
+        saved=package.folder,
+        description=_description(use_case, winner, finding, identity.airflow),
+        tags=_tags(model, workspace, evaluated, finding, package.threshold),
+        metrics=_plain_metrics(winner.get("metrics", {})),
+        parameters={str(parameter): str(value) for parameter, value in winner.get("parameters", {}).items()},
+    )
+    version = tracking.registry.register(new, workspace.store, f"registry/{name}/claims/{key}")
+    tracking.registry.describe(name, version, new.description)
+    registration = Registration(
+        use_case=name,
+        version=version,
+        model=model.to_json(),
+        training_rows=evaluated.output("training_rows").to_json(),
+        example=package.example.to_json(),
+        threshold=package.threshold,
+        gates={"promotion": evaluated.verdict.sentence() if evaluated.verdict else "", "champion": finding.sentence},
+        run=workspace.plan.run,
+    )
+    note_registration(workspace.store, registration)
+    return registration, run_id
+
+
+def _values(registration: Registration, workspace: Workspace) -> dict[str, Any]:
+    """Return what approval and deployment need to know."""
+    champion = workspace.plan.champion
+    return {
+        "name": registration.use_case,
+        "version": registration.version,
+        "model_digest": registration.model_digest,
+        "model": registration.model,
+        "threshold": registration.threshold,
+        "example": registration.example,
+        "gates": registration.gates,
+        "champion": champion.model_dump(mode="json") if champion else None,
+    }
+
+
+def _verdict(name: str, version: str, challenger: str, finding: Finding) -> Verdict:
+    subject = f"{name} version {version}: {finding.sentence}"
+    if not finding.accepted:
+        reason = Reason(rule="champion", column=None, observed=finding.observed, bound=finding.bound)
+        return Verdict(outcome=Outcome.FAIL, subject=subject, reasons=(reason,))
+    if challenger != version:
+        observed = f"version {challenger} challenges already"
+        reason = Reason(rule="superseded", column=None, observed=observed, bound="no newer challenger")
+        return Verdict(outcome=Outcome.FAIL, subject=f"{name} version {version} is superseded", reasons=(reason,))
+    return Verdict(outcome=Outcome.PASS, subject=subject)
+
+
+def _winner(evaluated: StageInput) -> dict[str, Any]:
+    winner: dict[str, Any] = evaluated.values.get("winner", {})
+    return winner
+
+
+def _plain_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return metrics as numbers, whether they come with intervals or without."""
+    return {name: float(value["value"] if isinstance(value, dict) else value) for name, value in metrics.items()}
+
+
+def _description(use_case: Any, winner: dict[str, Any], finding: Finding, airflow: str | None) -> str:
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in _plain_metrics(winner.get("metrics", {})).items())
+    what = f"{winner.get('model', 'A model')} on {winner.get('sampler', 'all')} rows"
+    link = f"\n\n[Airflow run]({airflow})" if airflow else ""
+    title = use_case.title or use_case.name
+    return f"{title}: {what}; {finding.sentence}.{link}\n\nOn untouched rows: {metrics or 'not stated'}."
+
+
+def _tags(
+    model: Reference, workspace: Workspace, evaluated: StageInput, finding: Finding, threshold: float | None
+) -> dict[str, str]:
+    metrics = _plain_metrics(_winner(evaluated).get("metrics", {}))
+    return {
+        DIGEST: model.digest,
+        "stepzero.model_uri": f"{workspace.store.root}/{model.uri}",
+        "stepzero.run": workspace.plan.run,
+        "stepzero.gate_verdict": str(evaluated.verdict.outcome) if evaluated.verdict else "none",
+        "stepzero.champion_verdict": "PASS" if finding.accepted else "FAIL",
+        "stepzero.threshold": "none" if threshold is None else repr(threshold),
+        "stepzero.winner": f"{_winner(evaluated).get('sampler')} × {_winner(evaluated).get('model')}",
+        **{f"stepzero.metric.{name}": f"{value:.6g}" for name, value in metrics.items()},
+        "validation_status": "passed" if finding.accepted else "failed",
+    }
+
+
+def _record(version: str, finding: Finding) -> Record:
+    return Record(
+        tags={"stepzero.version": version, "stepzero.comparison": finding.sentence},
+        metrics=finding.metrics(),
+        files={"promotion/comparison.json": "comparison.json"},
+    )

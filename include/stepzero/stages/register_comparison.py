@@ -1,0 +1,141 @@
+"""Challenger against champion, on rows that neither of them learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stepzero.adapters.registry_records import Registration, read_registration
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.references import Reference
+from stepzero.core.stages import StageInput
+from stepzero.spec.training import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANKINGS = ("average_precision", "roc_auc")
+FALLBACK_METRIC = "average_precision"
+"""A metric of the user's own decides the search; versions are compared by this one instead."""
+FEWEST_OF_A_CLASS = 5
+"""With fewer rows of a class, a comparison says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the comparison says, in a sentence and in figures."""
+
+    accepted: bool
+    sentence: str
+    observed: str = ""
+    bound: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON for the result and for the tracking server."""
+        return {"accepted": self.accepted, "sentence": self.sentence, **self.figures}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the figures that a chart can show."""
+        names = ("challenger", "champion", "difference", "low", "high")
+        return {f"comparison.{name}": float(self.figures[name]) for name in names if name in self.figures}
+
+
+def compare_with_champion(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> Finding:
+    """Compare the evaluated model with the champion of the run's plan; there may be none."""
+    champion = workspace.plan.champion
+    if champion is None:
+        return Finding(accepted=True, sentence="there is no champion yet, so it has nobody to beat")
+    registration = read_registration(workspace.store, use_case.name, champion.version)
+    frame = _untouched(inputs, registration, workspace)
+    target = (frame[use_case.problem.target] == use_case.problem.positive).to_numpy().astype(int)
+    positives = int(target.sum())
+    if min(positives, len(target) - positives) < FEWEST_OF_A_CLASS:
+        return _too_few(champion.version, len(target), positives)
+    return _compared(use_case, inputs, registration, frame, target, workspace)
+
+
+def _untouched(inputs: dict[str, StageInput], registration: Registration, workspace: Workspace) -> pd.DataFrame:
+    """Return test rows of this run without those that either model learned from."""
+    frame = workspace.read_frame(inputs["prepared"].output("test"))
+    for reference in (Reference.from_json(registration.training_rows), inputs["evaluated"].output("training_rows")):
+        learned = workspace.read_frame(reference, columns=["_row_id"])["_row_id"]
+        frame = frame[~frame["_row_id"].isin(set(learned))]
+    return frame.reset_index(drop=True)
+
+
+def _compared(
+    use_case: Any,
+    inputs: dict[str, StageInput],
+    registration: Registration,
+    frame: pd.DataFrame,
+    target: Any,
+    workspace: Workspace,
+) -> Finding:
+    from stepzero.learning.comparison import compare_scores
+
+    metric = use_case.train.metric if use_case.train.metric in METRICS else FALLBACK_METRIC
+    comparison = compare_scores(
+        target,
+        _weights(use_case, frame, target),
+        _scores(inputs["evaluated"].output("model"), frame, metric, workspace),
+        _scores(registration.reference, frame, metric, workspace),
+        metric=metric,
+        confidence=use_case.evaluate.confidence,
+        bootstrap=use_case.evaluate.bootstrap,
+        seed=use_case.train.seed,
+    )
+    figures = {
+        "metric": metric,
+        "against": registration.version,
+        "rows": len(target),
+        "positives": int(target.sum()),
+        **{name: float(getattr(comparison, name)) for name in ("challenger", "champion", "difference", "low", "high")},
+    }
+    return _judged(figures)
+
+
+def _judged(figures: dict[str, Any]) -> Finding:
+    interval = f"{figures['difference']:+.4f} [{figures['low']:+.4f}, {figures['high']:+.4f}]"
+    told = (
+        f"{figures['metric']} {figures['challenger']:.4f} against {figures['champion']:.4f} of champion version "
+        f"{figures['against']} on {figures['rows']} rows that neither trained on, difference {interval}"
+    )
+    if figures["high"] < 0:
+        sentence = f"worse than the champion, which stays: {told}"
+        bound = "a difference whose interval reaches 0"
+        return Finding(accepted=False, sentence=sentence, observed=interval, bound=bound, figures=figures)
+    word = "better than the champion" if figures["low"] > 0 else "cannot be told apart from the champion, and is newer"
+    return Finding(accepted=True, sentence=f"{word}: {told}", figures=figures)
+
+
+def _too_few(version: str, rows: int, positives: int) -> Finding:
+    observed = f"{rows} rows, {positives} of them positive"
+    return Finding(
+        accepted=False,
+        sentence=f"it cannot be compared with champion version {version}, which stays: {observed} are left untouched",
+        observed=observed,
+        bound=f"at least {FEWEST_OF_A_CLASS} rows of each class that neither model trained on",
+        figures={"against": version, "rows": rows, "positives": positives},
+    )
+
+
+def _scores(reference: Reference, frame: pd.DataFrame, metric: str, workspace: Workspace) -> Any:
+    """Return what the metric looks at: scores, or decisions at the model's own threshold."""
+    from stepzero.learning.model import load_model
+
+    model = load_model(workspace.store, reference)
+    return model.score(frame) if metric in RANKINGS else model.decide(frame).astype(float)
+
+
+def _weights(use_case: Any, frame: pd.DataFrame, target: Any) -> Any:
+    import numpy as np
+
+    from stepzero.measures.weights import base_rate_weights
+
+    weight = use_case.weight
+    if weight and weight.column:
+        return frame[weight.column].to_numpy(dtype=np.float64)
+    if weight and weight.base_rate:
+        return base_rate_weights(target, weight.base_rate)
+    return np.ones(len(target))
