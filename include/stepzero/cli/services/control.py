@@ -164,7 +164,7 @@ def _wait_until_healthy(environment: Environment, parts: list[Part], say: Say, b
                 say(f"{part.name:<28} does not start; see {log_file(part.name)}")
                 waiting.pop(part.name)
         if waiting:
-            time.sleep(0.25)
+            time.sleep(0.4)
 
 
 def _welcome(environment: Environment, part: Part, say: Say, began: float) -> None:

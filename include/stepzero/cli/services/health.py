@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import socket
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from stepzero.cli.services.parts import Part
 
-_TIMEOUT = httpx.Timeout(3.0)
 _AIRFLOW_BEATS = {
     "scheduler": "latest_scheduler_heartbeat",
     "triggerer": "latest_triggerer_heartbeat",
@@ -45,7 +45,7 @@ class HealthProbe:
         asked: dict[str, Callable[[str], bool]] = {
             "http": lambda url: _answer(url) == httpx.codes.OK,
             "answers": lambda url: _answer(url) is not None,
-            "socket": _accepts,
+            "file": lambda path: _is_newer(Path(path), float(state["started"])),
         }
         return kind not in asked or asked[kind](rest)
 
@@ -60,11 +60,17 @@ class HealthProbe:
         return beat is None or dt.datetime.fromisoformat(beat).timestamp() >= started
 
 
+@functools.cache
+def _client() -> httpx.Client:
+    """Return one client for all looks; a proxy from the environment is not for loopback."""
+    return httpx.Client(timeout=3.0, trust_env=False)
+
+
 def _airflow_health(address: str | None) -> dict[str, Any]:
     if address is None:
         return {}
     try:
-        answer = httpx.get(f"{address.rstrip('/')}/api/v2/monitor/health", timeout=_TIMEOUT).json()
+        answer = _client().get(f"{address.rstrip('/')}/api/v2/monitor/health").json()
     except (httpx.HTTPError, ValueError):
         return {}
     return answer if isinstance(answer, dict) else {}
@@ -72,16 +78,14 @@ def _airflow_health(address: str | None) -> dict[str, Any]:
 
 def _answer(url: str) -> int | None:
     try:
-        return httpx.get(url, timeout=_TIMEOUT).status_code
+        return _client().get(url).status_code
     except httpx.HTTPError:
         return None
 
 
-def _accepts(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(1)
-        try:
-            client.connect(path)
-        except OSError:
-            return False
-    return True
+def _is_newer(path: Path, moment: float) -> bool:
+    """Tell whether a file is there that was made after a moment, so not left by the process before."""
+    try:
+        return path.stat().st_mtime >= moment - 1
+    except FileNotFoundError:
+        return False

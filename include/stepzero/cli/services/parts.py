@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from stepzero.cli.services.airflow import airflow_variables
 from stepzero.cli.services.credentials import Credentials
+from stepzero.launchers.fork_protocol import socket_path
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import home_folder, include_folder
 
@@ -26,7 +27,7 @@ class Part:
         command: Argument list.
         variables: Environment variables over those of whoever called `up`.
         address: Address that people open; None where nothing listens.
-        health: ``airflow:FIELD``, ``http:URL`` (200), ``answers:URL`` (any answer), ``socket:PATH``, or ``once``.
+        health: ``airflow:FIELD``, ``http:URL`` (200), ``answers:URL`` (any answer), ``file:PATH``, or ``once``.
         after: A part of kind ``once`` that must have ended well before.
         done_file: For ``once``: written with `done_text` after success; where it says so already, nothing is run.
         required: Whether `up` fails when this part does not become healthy.
@@ -142,7 +143,8 @@ def _airflow(environment: Environment, credentials: Credentials, common: dict[st
 
 
 def _preload(common: dict[str, str]) -> Part:
-    return Part("preload", module_command("stepzero.cli.main", "preload"), "running", common, required=False)
+    command = module_command("stepzero.cli.main", "preload")
+    return Part("preload", command, f"file:{socket_path()}", common, required=False)
 
 
 def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:

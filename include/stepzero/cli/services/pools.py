@@ -21,7 +21,7 @@ def ensure_pools(environment: Environment, credentials: Credentials) -> None:
         return
     base = environment.airflow.uri.rstrip("/")
     try:
-        with httpx.Client(base_url=base, timeout=30) as client:
+        with httpx.Client(base_url=base, timeout=30, trust_env=False) as client:
             client.headers["Authorization"] = f"Bearer {_token(client, credentials)}"
             for name, pool in environment.pools.items():
                 body = {"slots": pool.slots, "description": pool.description, "include_deferred": False}

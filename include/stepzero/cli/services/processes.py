@@ -42,7 +42,8 @@ def alive(pid: int, created: float) -> bool:
     """Tell whether a process still runs and is the same one (numbers are used again)."""
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(float(process.create_time()) - created) < 1
+        return same and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

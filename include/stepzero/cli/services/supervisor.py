@@ -7,6 +7,7 @@ longer each time), and writes what it knows to a state file that `status` reads.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -20,10 +21,11 @@ import psutil
 
 from stepzero.cli.services.processes import MARK, end, marked
 
+logger = logging.getLogger("stepzero.supervisor")
 _TICK_SECONDS = 0.2
 _LONGEST_WAIT = 30.0
 _GOOD_RUN_SECONDS = 60.0
-_GRACE_SECONDS = 12.0
+_GRACE_SECONDS = 8.0
 _LARGEST_LOG = 50_000_000
 
 
@@ -81,10 +83,18 @@ class Supervisor:
                 self._look_after(child)
             self._write_state()
             time.sleep(_TICK_SECONDS)
-        end(lambda: list(marked(self.home)), grace=_GRACE_SECONDS)
-        for child in self.children:
-            if child.process:
-                child.process.wait()
+        self._end_all()
+
+    def _end_all(self) -> None:
+        """Ask the first process of every part, which knows its children best; then kill what is left."""
+        running = [child.process for child in self.children if child.process]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline and any(process.poll() is None for process in running):
+            time.sleep(0.1)
+        count = end(lambda: list(marked(self.home)), grace=0)
+        logger.info("stopped; %d processes had to be killed", count)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -106,6 +116,7 @@ class Supervisor:
         child.process = self._start(child)
         child.state, child.started = "running", time.time()
         child.created = psutil.Process(child.process.pid).create_time()
+        logger.info("%s started as process %d", child.name, child.process.pid)
 
     def _may_start(self, child: Child) -> bool:
         before = child.part["after"]
@@ -137,7 +148,9 @@ class Supervisor:
             return
         child.restarts += 1
         child.failures = 1 if ran > _GOOD_RUN_SECONDS else child.failures + 1
-        child.state, child.due = "waiting", time.monotonic() + min(_LONGEST_WAIT, 2.0 ** (child.failures - 1))
+        wait = min(_LONGEST_WAIT, 2.0 ** (child.failures - 1))
+        child.state, child.due = "waiting", time.monotonic() + wait
+        logger.warning("%s ended with status %d after %.0f s; again in %.0f s", child.name, status, ran, wait)
 
     def _write_state(self) -> None:
         me = psutil.Process()
@@ -168,6 +181,7 @@ def _cut(path: Path) -> None:
 
 def main() -> None:
     """Read the parts that `up` wrote and supervise them."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home = Path(sys.argv[1])
     parts = json.loads((home / "run" / "services.json").read_text(encoding="utf-8"))["parts"]
     Supervisor(home, parts).run()

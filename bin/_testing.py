@@ -1,0 +1,135 @@
+"""Run the folders of tests/ one after the other and add up what they say. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import _bootstrap
+
+EVERYTHING = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e")
+PARTS = (*EVERYTHING, "arm64")
+NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e")
+COUNTS = ("passed", "failed", "errors", "skipped")
+NO_TESTS = 5
+ARM64_MISSING = "the arm64 lane is not there yet: nothing in tests/arm64 to run (an issue of its own)"
+USAGE = f"usage: bin/test [{'|'.join(PARTS)}] [-- pytest arguments]"
+
+
+def main(arguments: list[str]) -> int:
+    """Set up what is missing, run the parts that were asked for, return the exit status."""
+    words, extra = split(arguments)
+    unknown = [word for word in words if word not in PARTS]
+    if unknown:
+        _bootstrap.say(f"no such part: {', '.join(unknown)}. {USAGE}")
+        return 2
+    parts = words or list(EVERYTHING)
+    began = time.monotonic()
+    try:
+        python = _bootstrap.ensure_environment(_bootstrap.home_folder(), tests=True)
+    except _bootstrap.SetupError as error:
+        _bootstrap.say(str(error))
+        return 1
+    ready = prepare(python, parts)
+    _bootstrap.say(f"set-up: {time.monotonic() - began:.1f} s")
+    return run_parts(python, parts, extra) if ready else 1
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the parts asked for, and what pytest is to be told."""
+    if "--" not in arguments:
+        return arguments, []
+    middle = arguments.index("--")
+    return arguments[:middle], arguments[middle + 1 :]
+
+
+def prepare(python: Path, parts: list[str]) -> bool:
+    """Fetch what the parts need beyond Python packages; say by name what stays missing."""
+    if "browser" in parts:
+        ensure_chromium()
+    if any(part in NEED_JAVA for part in parts):
+        command = [str(python), "-P", "-m", "stepzero.cli.main", "setup"]
+        return subprocess.run(command, env=_bootstrap.command_environment(), check=False).returncode == 0
+    return True
+
+
+def ensure_chromium() -> None:
+    """Install Chromium where we may; else say that its tests are skipped."""
+    if shutil.which("chromium"):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        _bootstrap.say("installing chromium with apt-get …")
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+            subprocess.run(["apt-get", "-qq", *words], env=quiet, capture_output=True, check=False)
+    if not shutil.which("chromium"):
+        _bootstrap.say("browser: skipped, there is no chromium here (apt-get install chromium, as root)")
+
+
+def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
+    """Run one pytest per part; print the time of each and one closing line for all."""
+    sums = dict.fromkeys(COUNTS, 0)
+    bad, began = [], time.monotonic()
+    for part in parts:
+        started = time.monotonic()
+        status, counts = run_part(python, part, extra)
+        for name in COUNTS:
+            sums[name] += counts[name]
+        if status not in (0, NO_TESTS):
+            bad.append(part)
+        if sum(counts.values()):
+            _bootstrap.say(f"{part}: {told(counts)} in {time.monotonic() - started:.1f} s")
+    if not sum(sums.values()) and not bad:
+        bad.append("nothing ran")
+    print(f"{told(sums)} in {time.monotonic() - began:.1f} s" + (f" ({', '.join(bad)})" if bad else ""), flush=True)
+    return 1 if bad else 0
+
+
+def run_part(python: Path, part: str, extra: list[str]) -> tuple[int, dict[str, int]]:
+    """Run one folder; return pytest's status and what it counted."""
+    none = dict.fromkeys(COUNTS, 0)
+    folder = _bootstrap.ROOT / "tests" / part
+    if not any(folder.glob("**/test_*.py")):
+        _bootstrap.say(ARM64_MISSING if part == "arm64" else f"{part}: no tests in {folder}")
+        return (1 if part == "arm64" else NO_TESTS), none
+    with tempfile.TemporaryDirectory(prefix="stepzero-test-") as reports:
+        report = Path(reports) / "report.xml"
+        command = [str(python), "-m", "pytest", str(folder), f"--junitxml={report}", "-q", *workers(part), *extra]
+        _bootstrap.say(f"{part}: pytest tests/{part}")
+        variables = _bootstrap.command_environment()
+        done = subprocess.run(command, env=variables, cwd=_bootstrap.ROOT, stdin=subprocess.DEVNULL, check=False)
+        return done.returncode, read_counts(report) if report.exists() else {**none, "errors": 1}
+
+
+def workers(part: str) -> list[str]:
+    """Return pytest-xdist's arguments: only tests that share nothing run side by side."""
+    return ["-n", str(min(4, max(2, os.cpu_count() or 1)))] if part == "library" else []
+
+
+def read_counts(report: Path) -> dict[str, int]:
+    """Return what a JUnit report counts."""
+    counts = dict.fromkeys(COUNTS, 0)
+    for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest wrote it just now
+        failed, errors, skipped = (int(suite.get(name, 0)) for name in ("failures", "errors", "skipped"))
+        counts["failed"] += failed
+        counts["errors"] += errors
+        counts["skipped"] += skipped
+        counts["passed"] += int(suite.get("tests", 0)) - failed - errors - skipped
+    return counts
+
+
+def told(counts: dict[str, int]) -> str:
+    """Return counts as pytest would close with them; errors count as failed."""
+    failed = counts["failed"] + counts["errors"]
+    skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+    return f"{counts['passed']} passed, {failed} failed{skipped}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
