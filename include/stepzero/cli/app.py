@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "down": "stepzero.cli.services:down",
     "status": "stepzero.cli.services:status",
     "doctor": "stepzero.cli.doctor:doctor",
+    "lock": "stepzero.cli.lock:lock",
     "why": "stepzero.cli.why:why",
     "plan": "stepzero.cli.plan:plan",
     "results": "stepzero.cli.results:results",
