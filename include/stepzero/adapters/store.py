@@ -117,6 +117,18 @@ class Store:
                 return False
             return True
 
+    def put(self, local: Path, uri: str) -> None:
+        """Copy one local file into the store; readers see all of it or nothing."""
+        if not self.is_local:
+            return self.upload(local, uri)
+        part = f"{uri.rpartition('/')[0]}/.{uuid.uuid4().hex}.part"
+        try:
+            self.upload(local, part)
+            with self._explained(uri):
+                Path(self.path(part)).replace(self.path(uri))
+        finally:
+            Path(self.path(part)).unlink(missing_ok=True)
+
     def upload(self, local: Path, uri: str) -> None:
         """Copy a local file or folder into the store."""
         for file in sorted(local.rglob("*")) if local.is_dir() else [local]:

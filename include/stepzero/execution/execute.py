@@ -246,9 +246,17 @@ def _note(task: _Task, reference: ResultReference, why: str, *, reused: bool) ->
         "reused": reused,
         "why": why,
         "attempt": request.attempt,
+        "links": _links(task),
     }
     task.store.write_json(_previous_uri(request.use_case, request), {"key_parts": parts, "run": request.run})
     task.store.write_json(request.pointer, noted)
+
+
+def _links(task: _Task) -> dict[str, str]:
+    """Return the links that the run's plan noted, so that every task can show them."""
+    uri = pointer_uri(task.request.use_case, task.request.run, "plan")
+    noted = task.store.read_json(uri) if task.store.exists(uri) else {}
+    return dict(noted.get("values", {}).get("links") or task.plan.links)
 
 
 def _previous_uri(use_case: str, request: Request) -> str:

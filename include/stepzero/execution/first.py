@@ -36,10 +36,12 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
         log.info("plan: this run has one already; a cleared task changes nothing")
     else:
         plan = commit_plan(store, make_plan(asked, store, environment, find_champion(asked.use_case, tracking)))
-    tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
+    run_id = tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
     data = plan.model_dump(mode="json", by_alias=True)
-    reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=_summary(plan))
-    store.write_json(request.pointer, {"result": reference.to_json(), "values": plan_values(plan), "why": "frozen"})
+    reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=summary(plan))
+    links = {**plan.links, "mlflow": tracking.link_run(plan.use_case.name, run_id)}
+    values = plan_values(plan) | {"links": links}
+    store.write_json(request.pointer, {"result": reference.to_json(), "values": values, "why": "frozen"})
     log.info("%s", reference.summary)
     return reference
 
@@ -80,7 +82,8 @@ def _record(plan: Plan) -> Record:
     )
 
 
-def _summary(plan: Plan) -> str:
+def summary(plan: Plan) -> str:
+    """Return what a run is about, in one line."""
     files = ", ".join(file.uri.rpartition("/")[2] for file in plan.batch.files)
     against = f"champion is version {plan.champion.version}" if plan.champion else "no champion yet"
     cells = f", {len(plan.cells())} combinations to try" if plan.use_case.train else ""

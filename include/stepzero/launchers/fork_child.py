@@ -26,6 +26,7 @@ def become_stage(request: ForkRequest, log: int, parent: int, run_stage: Callabl
     try:
         _leave_server(log, parent)
         _take_over(request)
+        _show_name(request.arguments)
         status = run_stage(request.arguments)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
@@ -62,6 +63,19 @@ def _take_over(request: ForkRequest) -> None:
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(limits=request.threads)
+
+
+def _show_name(arguments: list[str]) -> None:
+    """Let `ps` tell which stage this is, where the package that can do it is installed (Airflow brings it)."""
+    try:
+        import setproctitle
+    except ImportError:
+        return
+    setproctitle.setproctitle(f"stepzero stage {arguments[0]} {' '.join(_option(arguments, '--label'))}".strip())
+
+
+def _option(arguments: list[str], name: str) -> list[str]:
+    return arguments[arguments.index(name) + 1 :][:1] if name in arguments else []
 
 
 def _leave(status: int) -> NoReturn:

@@ -1,0 +1,126 @@
+"""Bringing a file of this machine into the landing folder: looked at first, landed once, never half."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepzero.core.digests import digest_file
+from stepzero.core.errors import InputError, bare, did_you_mean
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+    from stepzero.spec.data import Source
+
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_HEAD_BYTES = 1 << 16
+
+
+def land(store: Store, source: Source, path: Path) -> str:
+    """Copy a file into a source's landing folder, under a name made from its content; return its URI.
+
+    The same content lands once. Readers see the whole file or none.
+
+    Raises:
+        InputError: The file is missing, empty, or plainly not what the source declares.
+        StoreFullError: No room is left.
+    """
+    suffix = inspect(source, path)
+    uri = f"{source.prefix}{digest_file(path)[:16]}{suffix}"
+    if not store.exists(uri):
+        store.put(path, uri)
+    return uri
+
+
+def inspect(source: Source, path: Path) -> str:
+    """Look at the beginning of a file; return the suffix under which it lands.
+
+    Raises:
+        InputError: The file is missing, empty, or plainly not what the source declares.
+    """
+    head = _head(path)
+    packed = head.startswith(_GZIP)
+    text = _unpacked(path) if packed else head
+    if not text.strip():
+        raise _wrong(path, f"nothing in it ({path.stat().st_size} bytes)", "a file with a header and rows")
+    if source.format == "parquet":
+        if not head.startswith(_PARQUET):
+            raise _wrong(path, f"a file that begins with {head[:4]!r}", "a Parquet file, as the source declares")
+        return ".parquet"
+    if source.format == "csv":
+        _check_header(source, path, _decoded(path, text))
+    else:
+        _decoded(path, text)
+    return f".{source.format}{'.gz' if packed else ''}"
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        near = did_you_mean(path.name, [one.name for one in path.parent.glob("*")][:200]) if _has_files(path) else ""
+        raise InputError(
+            f"data file {path}", value=bare("no such file"), allowed=f"an existing file; {near}".rstrip("; "),
+            action="correct the path",
+        ) from error  # fmt: skip
+    except OSError as error:
+        what = "a folder" if path.is_dir() else str(error.strerror)
+        raise InputError(
+            f"data file {path}", value=bare(what), allowed="one readable file", action="name a file we may read"
+        ) from error
+
+
+def _has_files(path: Path) -> bool:
+    return path.parent.is_dir() and any(path.parent.iterdir())
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as stream:
+            return stream.read(_HEAD_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"data file {path}",
+            value=bare(f"a gzip file that cannot be unpacked ({error})"),
+            allowed="a whole gzip file",
+            action="copy it again: it may have been cut",
+        ) from error
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    if b"\0" in data:
+        raise _wrong(path, f"binary data that begins with {data[:8]!r}", "text in UTF-8")
+    # The last character may be cut by the size of what was read.
+    return data.decode("utf-8", errors="ignore" if len(data) == _HEAD_BYTES else "replace")
+
+
+def _check_header(source: Source, path: Path, text: str) -> None:
+    declared, found = list(source.columns), _names(text)
+    if found == declared:
+        return
+    missing = [name for name in declared if name not in found]
+    extra = [name for name in found if name not in declared]
+    if len(missing) == len(declared):
+        raise _wrong(path, f"a first line {text.splitlines()[0][:80]!r}", f"CSV with the header {_listed(declared)}")
+    told = [f"without {_listed(missing)}"] * bool(missing) + [f"with unknown {_listed(extra)}"] * bool(extra)
+    if missing and extra:
+        told.append(f"renamed? {extra[0]}: {did_you_mean(extra[0], missing)}")
+    what = "; ".join(told) or f"columns in another order ({_listed(found)})"
+    raise _wrong(path, f"a header {what}", f"the {len(declared)} columns {_listed(declared)} in this order")
+
+
+def _names(text: str) -> list[str]:
+    line = text.lstrip("\ufeff").splitlines()[0]
+    return [name.strip().strip('"') for name in line.split(",")]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" … {names[-1]}" if len(names) > 6 else "")
+
+
+def _wrong(path: Path, value: str, allowed: str) -> InputError:
+    action = "correct the file, or the source section of the use case; nothing was landed"
+    return InputError(f"data file {path}", value=bare(value), allowed=allowed, action=action)

@@ -1,0 +1,137 @@
+"""What the command line asks of Airflow's REST API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from stepzero.core.errors import InputError, ServiceError, bare
+
+WAIT_FOR_DAG_SECONDS = 180.0
+ENDED = frozenset({"success", "failed"})
+
+
+class AirflowApi:
+    """A logged-in client of one Airflow.
+
+    Args:
+        uri: Address of the API server.
+        user: Who logs in.
+        password: Their password.
+    """
+
+    def __init__(self, uri: str, user: str, password: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._user, self._password = user, password
+        self._client = httpx.Client(base_url=self.uri, timeout=30, trust_env=False)
+
+    def wait_for_dag(self, dag: str, say: Callable[[str], None]) -> None:
+        """Wait until a DAG was parsed, and let it run.
+
+        Raises:
+            InputError: Its file cannot be imported, or there is none.
+        """
+        deadline, told = time.monotonic() + WAIT_FOR_DAG_SECONDS, False
+        while True:
+            found = self._ask("GET", f"/dags/{dag}", missing_is_none=True)
+            if found and found.get("has_import_errors") is not True:
+                break
+            self._check_imports(dag)
+            if time.monotonic() > deadline:
+                raise _no_dag(dag, self.uri)
+            if not told:
+                say(f"waiting for Airflow to read the DAG {dag}")
+                told = True
+            time.sleep(1)
+        if found["is_paused"]:
+            self._ask("PATCH", f"/dags/{dag}", json={"is_paused": False})
+
+    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
+        """Start a run and return its id.
+
+        Raises:
+            InputError: The form refuses a value.
+        """
+        return str(self._ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"])
+
+    def run(self, dag: str, run: str) -> dict[str, Any]:
+        """Return a run: state, note and times."""
+        return dict(self._ask("GET", f"/dags/{dag}/dagRuns/{run}"))
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=1000"
+        return list(self._ask("GET", path)["task_instances"])
+
+    def link(self, dag: str, run: str, task: str = "") -> str:
+        """Return the page of a run, or of one of its tasks."""
+        page = f"{self.uri}/dags/{dag}/runs/{run}"
+        return f"{page}/tasks/{task}" if task else page
+
+    def _check_imports(self, dag: str) -> None:
+        for error in self._ask("GET", "/importErrors")["import_errors"]:
+            if dag in error["filename"]:
+                raise InputError(
+                    f"DAG file {error['filename']}",
+                    value=bare(error["stack_trace"].strip().splitlines()[-1]),
+                    allowed="a file that Airflow can import",
+                    action="correct it, then run again",
+                )
+
+    def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **arguments: Any) -> Any:
+        try:
+            if "Authorization" not in self._client.headers:
+                self._log_in()
+            answer = self._client.request(method, f"/api/v2{path}", **arguments)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                self._log_in()
+                answer = self._client.request(method, f"/api/v2{path}", **arguments)
+        except httpx.HTTPError as error:
+            raise _silent(self.uri, error) from error
+        if answer.status_code == httpx.codes.NOT_FOUND and missing_is_none:
+            return None
+        if answer.is_client_error:
+            raise _refused(self.uri, path, answer)
+        if answer.is_error:
+            raise _silent(self.uri, httpx.HTTPError(f"HTTP {answer.status_code}"))
+        return answer.json()
+
+    def _log_in(self) -> None:
+        answer = self._client.post("/auth/token", json={"username": self._user, "password": self._password})
+        if answer.is_error:
+            raise _refused(self.uri, "/auth/token", answer)
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def _no_dag(dag: str, uri: str) -> InputError:
+    return InputError(
+        f"DAG {dag} in Airflow at {uri}",
+        value=bare(f"not there after {WAIT_FOR_DAG_SECONDS:.0f} s"),
+        allowed="a DAG of the use case's name in the dags folder",
+        action=f"add dags/{dag}.py, or read the dag-processor's log (bin/stepzero status)",
+    )
+
+
+def _refused(uri: str, path: str, answer: httpx.Response) -> InputError:
+    try:
+        detail = answer.json().get("detail", answer.text)
+    except ValueError:
+        detail = answer.text
+    return InputError(
+        f"request to Airflow at {uri}{path}",
+        value=bare(f"HTTP {answer.status_code}: {str(detail)[:300]}"),
+        allowed="values that the trigger form takes, and a user who may",
+        action="correct the option that is named",
+    )
+
+
+def _silent(uri: str, error: httpx.HTTPError) -> ServiceError:
+    return ServiceError(
+        f"Airflow at {uri}",
+        value=bare(f"no answer ({error})"),
+        allowed="a running API server",
+        action="bin/stepzero status, then bin/stepzero up",
+    )

@@ -1,0 +1,54 @@
+"""`stepzero data`: generate a file, or land one without starting a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepzero.core.errors import InputError, bare
+
+app = typer.Typer(help="Make and land data.", no_args_is_help=True, rich_markup_mode=None)
+UseCase = Annotated[str, typer.Argument(help="Name of a file in include/usecases.")]
+
+
+@app.command()
+def generate(
+    use_case: UseCase = "credit_card_fraud",
+    *,
+    rows: Annotated[int | None, typer.Option(min=1, help="Number of rows; the generator's own if absent.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same rows.")] = 7,
+    bad: Annotated[str | None, typer.Option(help="Kind of fault that the gate must find; `list` lists them.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .csv.gz.")] = None,
+) -> None:
+    """Write generated rows to a file."""
+    from stepzero.generators import generator_for, write_csv
+
+    generator = generator_for(use_case)
+    if bad == "list":
+        typer.echo("\n".join(generator.BAD))
+        return
+    path = output or Path(f"{use_case}.csv")
+    frame = generator.generate(seed=seed) if rows is None else generator.generate(rows=rows, seed=seed)
+    if bad is None:
+        write_csv(path, frame)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(generator.bad(bad, frame, seed))
+    typer.echo(f"{path} ({path.stat().st_size} bytes)")
+
+
+@app.command()
+def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of this machine.")]) -> None:
+    """Copy a file into the landing folder, where the next run finds it."""
+    from stepzero.adapters import landing
+    from stepzero.adapters.store import Store
+    from stepzero.spec.load import load_environment, load_use_case
+
+    source = load_use_case(use_case).source
+    if source is None:
+        raise InputError(
+            f"{use_case}.source", value=bare("none"), allowed="a source section", action="declare where rows come from"
+        )
+    typer.echo(landing.land(Store(load_environment().store), source, path))

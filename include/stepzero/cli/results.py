@@ -1,0 +1,89 @@
+"""`stepzero results RUN`: the table of a finished run, and how to print it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from stepzero.adapters.store import Store
+from stepzero.cli.run_results import METRICS, RunResults, find_run
+from stepzero.spec.load import load_environment
+
+_HEADINGS = {"f1": "F1", "roc_auc": "ROC AUC", "average_precision": "average precision"}
+
+
+def results(
+    run: Annotated[str, typer.Argument(help="Id of a run, or latest.")] = "latest",
+    *,
+    use_case: Annotated[str | None, typer.Option(help="Needed where two use cases have a run of this id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for machines.")] = False,
+) -> None:
+    """Show what a run found."""
+    store = Store(load_environment().store)
+    found = RunResults(store, *find_run(store, run, use_case))
+    if as_json:
+        typer.echo(json.dumps(to_json(found)))
+    else:
+        print_results(found)
+    raise typer.Exit(found.exit_status)
+
+
+def to_json(found: RunResults) -> dict[str, Any]:
+    """Return everything that `results --json` shows."""
+    stages = {end.name: found.values(end.stage, end.label) for end in found.ends if end.pointer}
+    return {
+        "use_case": found.use_case,
+        "run": found.run,
+        "outcome": found.outcome,
+        "verdict": found.verdict,
+        "champion": found.champion,
+        "table": found.table,
+        "stages": stages,
+        "links": found.links,
+    }
+
+
+def print_results(found: RunResults) -> None:
+    """Print table, champion and verdict."""
+    from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else 140)
+    if found.table:
+        console.print(_table(found))
+    if found.verdict:
+        console.print(found.verdict, markup=False, highlight=False)
+    winner = found.champion
+    if winner:
+        console.print(
+            f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}, "
+            f"threshold {winner['threshold']:.4f}",
+            markup=False,
+            highlight=False,
+        )
+    console.print(f"{found.use_case} {found.run}: {found.outcome}", markup=False, highlight=False)
+
+
+def _table(found: RunResults) -> Any:
+    from rich.table import Table
+
+    winner = found.values("evaluate").get("winner") or {}
+    table = Table(box=None, title="On rows that no training step has seen", title_justify="left")
+    for heading in ("resampler", "model", *(_HEADINGS.get(name, name) for name in METRICS)):
+        table.add_column(heading, no_wrap=True)
+    for row in sorted(found.table, key=lambda one: -_value(one.get("average_precision"))):
+        best = (row["sampler"], row["model"]) == (winner.get("sampler"), winner.get("model"))
+        cells = [_cell(row.get(name)) for name in METRICS]
+        table.add_row(row["sampler"], row["model"], *cells, style="bold green" if best else None)
+    return table
+
+
+def _cell(metric: Any) -> str:
+    if not isinstance(metric, dict) or metric.get("value") is None:
+        return "–"
+    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]".replace("[", "\\[")
+
+
+def _value(metric: Any) -> float:
+    return float(metric["value"]) if isinstance(metric, dict) and metric.get("value") is not None else -1.0

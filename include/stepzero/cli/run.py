@@ -1,0 +1,166 @@
+"""`stepzero run`: services up, data landed, DAG triggered and watched, results shown."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepzero.adapters.store import Store
+from stepzero.cli.run_results import RunResults
+from stepzero.core.errors import DONE, SpecError, bare
+from stepzero.spec.load import home_folder, load_environment, load_use_case, validate
+from stepzero.spec.plan import Form, apply_form
+
+if TYPE_CHECKING:
+    from stepzero.cli.airflow_api import AirflowApi
+    from stepzero.spec.data import Source
+    from stepzero.spec.environment import Environment
+    from stepzero.spec.use_case import UseCase
+
+
+class Approval(StrEnum):
+    """Who lets a new version serve."""
+
+    PERSON = "person"
+    RULE = "rule"
+
+
+class Metric(StrEnum):
+    """What the search maximises."""
+
+    AVERAGE_PRECISION = "average_precision"
+    ROC_AUC = "roc_auc"
+    F1 = "f1"
+
+
+def run(  # noqa: PLR0913 - one per option
+    *,
+    use_case: Annotated[str, typer.Option(help="Name of a file in include/usecases.")] = "credit_card_fraud",
+    data: Annotated[Path | None, typer.Option(help="File to land; without it, generated data.")] = None,
+    approval: Annotated[Approval | None, typer.Option(help="Who approves; may only tighten.")] = None,
+    sampler: Annotated[list[str] | None, typer.Option(help="Resampler to try; may be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Declared model to try; may be repeated.")] = None,
+    metric: Annotated[Metric | None, typer.Option(help="What the search maximises.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, max=10, help="Folds of the cross-validation.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of folds, samples and models.")] = None,
+    recompute: Annotated[list[str] | None, typer.Option(help="Stage to compute again; may be repeated.")] = None,
+    watch: Annotated[bool, typer.Option(help="Show the stages and wait for the end.")] = True,
+    down: Annotated[bool, typer.Option("--down", help="Stop the services at the end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Run a use case from a landed file to a served champion."""
+    began = time.monotonic()
+    asked = {"samplers": sampler, "models": model, "metric": metric, "folds": folds, "seed": seed,
+             "approval": approval, "recompute": recompute}  # fmt: skip
+    form = {name: value for name, value in asked.items() if value}
+    declared, environment = load_use_case(use_case), load_environment()
+    apply_form(declared, validate(form, Form))
+    source = _source(declared)
+    if data is not None:
+        from stepzero.adapters.landing import inspect
+
+        inspect(source, data)
+    api = _services(environment)
+    try:
+        store = Store(environment.store)
+        landed = _land(store, declared.name, source, data)
+        batch = landed.rpartition("/")[2]
+        api.wait_for_dag(declared.name, typer.echo)
+        started = api.trigger(declared.name, {**form, "batch": batch, "window": "batch"})
+        typer.echo(f"run {started}: {api.link(declared.name, started)}")
+        if not watch:
+            raise typer.Exit(DONE)
+        status = _report(api, RunResults(store, declared.name, started), environment, batch, began, as_json=as_json)
+    finally:
+        if down:
+            from stepzero.cli.services.control import stop_services
+
+            stop_services(typer.echo)
+    raise typer.Exit(status)
+
+
+def _source(declared: UseCase) -> Source:
+    if declared.source is None:
+        raise SpecError(
+            f"{declared.name}.source",
+            value=bare("none"),
+            allowed="a source section",
+            action="declare where rows come from, then land a file",
+        )
+    return declared.source
+
+
+def _services(environment: Environment) -> AirflowApi:
+    from stepzero.cli.airflow_api import AirflowApi
+    from stepzero.cli.services.control import start_services
+    from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
+    from stepzero.cli.setup import ensure_runtime
+
+    ensure_runtime(environment, typer.echo)
+    start_services(environment, typer.echo)
+    return AirflowApi(environment.airflow.uri, ADMINISTRATOR, Credentials(home_folder()).administrator_password)
+
+
+def _land(store: Store, use_case: str, source: Source, data: Path | None) -> str:
+    from stepzero.adapters.landing import land
+
+    if data is not None:
+        uri = land(store, source, data)
+    else:
+        from stepzero.generators import generator_for, write_csv
+
+        with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
+            frame = generator_for(use_case).generate()
+            uri = land(store, source, write_csv(Path(folder) / "generated.csv", frame))
+    typer.echo(f"landed {uri}" + ("" if data else " (generated)"))
+    return uri
+
+
+def _report(
+    api: AirflowApi, found: RunResults, environment: Environment, batch: str, began: float, *, as_json: bool
+) -> int:
+    """Watch the run to its end and print what it found; return the exit status."""
+    from stepzero.cli.progress import follow
+    from stepzero.cli.results import print_results
+
+    ended = follow(api, found.use_case, found.run, live=not as_json)
+    links = {"airflow": api.link(found.use_case, found.run)} | found.links
+    endpoint = environment.endpoints.get(found.use_case)
+    if endpoint and found.outcome == "deployed":
+        links["endpoint"] = endpoint.uri
+    print_results(found)
+    if not found.refusal and not found.errors and ended["state"] == "failed":
+        _name_failed_tasks(api, found)
+    seconds = round(time.monotonic() - began, 1)
+    for name, link in links.items():
+        typer.echo(f"{name}: {link}")
+    typer.echo(f"{seconds} s")
+    if as_json:
+        typer.echo(json.dumps(_summary(found, batch, links, seconds)))
+    return found.exit_status
+
+
+def _summary(found: RunResults, batch: str, links: dict[str, str], seconds: float) -> dict[str, Any]:
+    return {
+        "use_case": found.use_case,
+        "run": found.run,
+        "batch": batch,
+        "outcome": found.outcome,
+        "verdict": found.verdict,
+        "champion": found.champion,
+        "links": links,
+        "seconds": seconds,
+    }
+
+
+def _name_failed_tasks(api: AirflowApi, found: RunResults) -> None:
+    for task in api.tasks(found.use_case, found.run):
+        if task["state"] == "failed":
+            link = api.link(found.use_case, found.run, task["task_id"])
+            typer.echo(f"task {task['task_id']} failed without a word of the stage; its log: {link}", err=True)
