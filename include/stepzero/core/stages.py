@@ -50,6 +50,7 @@ STAGES: dict[str, str] = {
     "register": "stepzero.stages.register:register",
     "approve": "stepzero.stages.approve:approve",
     "deploy": "stepzero.stages.deploy:deploy",
+    "report": "stepzero.stages.report:report",
 }
 
 
@@ -60,7 +61,7 @@ class StageInfo:
     name: str
     target: str
     """``package.module:function``."""
-    sections: tuple[str, ...]
+    sections: tuple[str, ...] = ()
     """Sections of the use case that it reads; it sees no others, and only these are in its key."""
     plan: tuple[str, ...] = ()
     """Fields of the run's plan that it reads, in its key likewise: ``batch``, ``champion`` ..."""

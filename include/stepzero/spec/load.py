@@ -175,7 +175,7 @@ def _is_tag(location: Location, i: int) -> bool:
 
 
 def _line(path: Path, location: Location) -> str:
-    node = yaml.compose(path.read_text(encoding="utf-8"))
+    node: Any = yaml.compose(path.read_text(encoding="utf-8"))
     line = node.start_mark.line
     for part in _plain(location):
         found = _child(node, part)

@@ -1,0 +1,109 @@
+"""Dockerfile, compose file and Astro folder: what can be checked without a container engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stepzero.spec.load import load_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+
+
+def _check(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dockerfile_has_no_lint() -> None:
+    _check(str(BIN / "hadolint"), "Dockerfile")
+
+
+def test_compose_file_fits_its_schema() -> None:
+    _check(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yaml")
+
+
+def test_compose_services_depend_on_services_that_exist_and_say_how_they_are(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in services, f"{name} needs {needed}"
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in services[needed], f"{name} waits for the health of {needed}"
+        assert "healthcheck" in service or service["restart"] == "no", f"{name} says nothing of its health"
+    assert {volume.split(":")[0] for service in services.values() for volume in service["volumes"]} <= {
+        *compose["volumes"],
+        "./dags",
+        "./include",
+        "./plugins",
+    }
+
+
+def test_compose_publishes_on_loopback_only(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_compose_starts_what_the_environment_names(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPZERO_HOME", "/stepzero")
+    environment = load_environment("compose")
+    hosts = {environment.tracking.uri, environment.airflow.uri, *(one.uri for one in environment.endpoints.values())}
+    assert {host.split("//")[1].split(":")[0] for host in hosts} <= set(compose["services"])
+    command = compose["services"]["endpoint"]["command"]
+    assert command[command.index("--use-case") + 1] in environment.endpoints
+    assert environment.store == "file:///stepzero/store"
+
+
+def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for name, value in service["environment"].items():
+            secret = re.search(r"FERNET|SECRET|PASSWORD|TOKEN", name)
+            assert not secret or str(value).startswith(("cat /stepzero/secrets/", "/stepzero/secrets/")), name
+
+
+def test_all_airflow_services_share_the_settings_that_must_agree(compose: dict[str, Any]) -> None:
+    shared = (
+        "AIRFLOW__API_AUTH__JWT_SECRET_CMD",
+        "AIRFLOW__CORE__FERNET_KEY_CMD",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    )
+    services = [service for name, service in compose["services"].items() if name.startswith("airflow-")]
+    assert len(services) == 5
+    for name in shared:
+        assert len({service["environment"][f"AIRFLOW__{name}"] for service in services}) == 1
+
+
+def test_airflow_settings_name_the_pools_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPZERO_HOME", "/stepzero")
+    settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text(encoding="utf-8"))["airflow"]
+    environment = load_environment("local")
+    assert {pool["pool_name"]: pool["pool_slot"] for pool in settings["pools"]} == {
+        name: pool.slots for name, pool in environment.pools.items()
+    }
+    assert environment.airflow.connection in {one["conn_id"] for one in settings["connections"]}
+
+
+def test_image_has_what_the_context_lets_through() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY "):
+            for source in line.split()[1:-1]:
+                assert source in allowed, f"{source} is copied but not in the build context"
+                assert (ROOT / source).exists()
+
+
+def test_packages_bring_the_java_that_spark_needs() -> None:
+    assert "openjdk-17-jre-headless" in (ROOT / "packages.txt").read_text(encoding="utf-8").split()
