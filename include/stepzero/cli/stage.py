@@ -162,13 +162,22 @@ def _request(asked: argparse.Namespace) -> Request:
     parameters = {str(name): str(value) for name, value in asked.parameters.items()}
     return Request(
         stage=asked.stage,
-        use_case=asked.use_case,
+        use_case=_name_of(asked.use_case),
         run=asked.run,
         attempt=asked.attempt,
         inputs=_inputs(asked.inputs),
         parameters=parameters,
         label=asked.label,
     )
+
+
+def _name_of(use_case: str) -> str:
+    """Return the name under which a use case's runs are kept; `plan` may be given a file."""
+    if not use_case.endswith((".yaml", ".yml")):
+        return use_case
+    from stepzero.spec.load import load_use_case
+
+    return load_use_case(use_case).name
 
 
 def _inputs(data: Any) -> Inputs:

@@ -30,9 +30,9 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
         ServiceError: The tracking server does not answer.
     """
     tracking = _tracking(environment)
-    uri = f"{run_folder(asked.use_case, asked.run)}/plan.json"
+    uri = f"{run_folder(request.use_case, asked.run)}/plan.json"
     if store.exists(uri):
-        plan = read_plan(store, asked.use_case, asked.run)
+        plan = read_plan(store, request.use_case, asked.run)
         log.info("plan: this run has one already; a cleared task changes nothing")
     else:
         plan = commit_plan(store, make_plan(asked, store, environment, find_champion(asked.use_case, tracking)))

@@ -1,0 +1,58 @@
+"""From a landed file of card payments to a served model; nothing starts before the rows passed the **quality gate**.
+
+**When it runs.** Every night at 02:00 UTC, for the day that ends then: payments are exported after midnight, and the
+result should be there before people come to work. A scheduled run waits up to 22 hours for a file under
+`landing/credit_card_fraud/`; a day without one is skipped, not failed. The first run is the next one: switching
+this Dag on does not start yesterday's. Missed days are not made up for: the next run takes all files that wait.
+
+**What it trains on.** A run gates its own batch and trains on the *window*: the newest 30 accepted batches, its own
+included. One day alone holds too few frauds. A batch that failed the gate is never part of a window.
+
+**By hand.** *Trigger* explains each field; left alone, the form changes nothing. Without a batch named, the newest file
+that no run has accepted is taken, or else the newest of all: then nothing is new and every stage is reused.
+
+**How it ends**, as the run's note says:
+
+| outcome | run | what happened |
+|---|---|---|
+| deployed | green | the new version serves |
+| champion kept | green | the new version is worse than the one that serves |
+| rejected, superseded | green | a person said no, or not in time; or a newer version came |
+| nothing landed | green | no file came |
+| failed at the gate, not promoted | red | the rows or the model are not good enough; the note says which rule |
+| error | red | something broke; clear the failed task once it is mended, what is done is not done again |
+
+Up to four runs may be active, so that one that waits for approval does not keep a newer one from superseding it.
+"""
+
+from stepzero_airflow import daily, use_case
+from stepzero_airflow.stages import (
+    approve,
+    await_batch,
+    deploy,
+    explore,
+    plan,
+    prepare,
+    quality_gate,
+    register,
+    report,
+    train,
+)
+
+fraud = use_case("credit_card_fraud")
+
+
+@fraud.dag(schedule=daily("02:00"))
+def credit_card_fraud() -> None:
+    """Take a landed batch to a served champion."""
+    batch = await_batch(fraud)
+    run = plan(fraud, batch)
+    checked = quality_gate(run)
+    prepared = prepare(run, checked)
+    pictures = explore(run, prepared)
+    version = register(run, train(run, prepared))
+    served = deploy(run, approve(run, version))
+    report(run, pictures, served)
+
+
+credit_card_fraud()

@@ -1,0 +1,161 @@
+"""The trigger form: what a person may set for one run, explained and bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+
+from stepzero.core.stages import STAGES
+from stepzero.spec.plan import Form
+from stepzero.spec.training import SAMPLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stepzero.spec.environment import Environment
+    from stepzero.spec.use_case import UseCase
+
+METRICS = ("average_precision", "roc_auc", "f1")
+"""What the form offers; a use case may declare others."""
+_REPRODUCE = "Reproduce"
+_EXPERT = "More"
+
+
+def trigger_form(use_case: UseCase, environment: Environment) -> dict[str, Param]:
+    """Return the parameters of a use case's DAG; empty where there is nothing to train.
+
+    The main ones have no section, so that Airflow shows them opened. Descriptions are short,
+    because Airflow prints the whole schema when it refuses a value.
+    """
+    if use_case.train is None:
+        return {}
+    return {**_main(use_case, environment), **_reproduce(use_case), **_more(use_case)}
+
+
+def form_values(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a person changed in the form.
+
+    Airflow hands over every field, also those left alone. Those are dropped, so that an edited
+    use-case file takes effect although the form still shows what it said before.
+    """
+    return {
+        name: value
+        for name, value in params.items()
+        if name in Form.model_fields and value is not None and value != defaults.get(name)
+    }
+
+
+def effective_approval(use_case: UseCase, environment: Environment) -> str:
+    """Return who approves unless the form tightens it."""
+    return "person" if "person" in {environment.approval, use_case.promote.approval} else "rule"
+
+
+def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
+    models = list(use_case.train.models) if use_case.train else []
+    samplers = list(use_case.resample)
+    return {
+        "samplers": _several(
+            samplers,
+            list(dict.fromkeys([*samplers, *SAMPLERS])),
+            title="Samplers",
+            help="Ways to balance the classes, applied inside training folds only.",
+        ),
+        "models": _several(
+            models, models, title="Models", help="Algorithms to try; their grids are in the use-case file."
+        ),
+        "metric": _metric(use_case),
+        "approval": _approval(use_case, environment),
+        "batch": Param(
+            None,
+            type=["null", "string"],
+            title="Batch",
+            description="File name or partition of a landed batch. Empty: the newest that no run has accepted yet.",
+        ),
+    }
+
+
+def _several(chosen: list[str], offered: list[str], *, title: str, help: str) -> Param:  # noqa: A002 - the form's word
+    return Param(
+        chosen,
+        type="array",
+        items={"type": "string"},
+        minItems=1,
+        uniqueItems=True,
+        examples=offered,
+        title=title,
+        description=help,
+    )
+
+
+def _metric(use_case: UseCase) -> Param:
+    declared = use_case.train.metric if use_case.train else METRICS[0]
+    return Param(
+        declared,
+        type="string",
+        enum=list(dict.fromkeys([declared, *METRICS])),
+        title="Metric",
+        description="What the grid search and the choice of the winner maximise, on out-of-fold rows.",
+    )
+
+
+def _approval(use_case: UseCase, environment: Environment) -> Param:
+    stated = effective_approval(use_case, environment)
+    offered = ["person"] if stated == "person" else ["rule", "person"]
+    return Param(
+        stated,
+        type="string",
+        enum=offered,
+        values_display={"rule": "By the promotion rules", "person": "By a person, in Required Actions"},
+        title="Approval",
+        description="Who lets a new version serve. A run may ask for more care than the environment, never for less.",
+    )
+
+
+def _reproduce(use_case: UseCase) -> dict[str, Param]:
+    train = use_case.train
+    return {
+        "folds": Param(
+            train.folds if train else 5,
+            type="integer",
+            minimum=2,
+            maximum=max(10, train.folds if train else 0),
+            title="Folds",
+            description="Parts that training rows are cut into for cross-validation.",
+            section=_REPRODUCE,
+        ),
+        "seed": Param(
+            train.seed if train else 0,
+            type="integer",
+            minimum=0,
+            maximum=2**31 - 1,
+            title="Seed",
+            description="The same seed and data give the same folds, samples and models.",
+            section=_REPRODUCE,
+        ),
+    }
+
+
+def _more(use_case: UseCase) -> dict[str, Param]:
+    window = use_case.source.window if use_case.source else None
+    declared = f"the newest {window.batches} batches" if window and window.batches else "all batches declared"
+    return {
+        "window": Param(
+            "declared",
+            type="string",
+            enum=["declared", "batch"],
+            values_display={"declared": f"As declared: {declared}", "batch": "This batch alone"},
+            title="Window",
+            description="Which accepted batches the run trains on.",
+            section=_EXPERT,
+        ),
+        "recompute": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            examples=list(STAGES),
+            title="Recompute",
+            description="Stages to run again although nothing that they depend on changed.",
+            section=_EXPERT,
+        ),
+    }

@@ -1,0 +1,1 @@
+"""Talking to the outside: the only place that knows addresses and tokens."""

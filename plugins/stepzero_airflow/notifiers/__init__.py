@@ -1,0 +1,1 @@
+"""Telling a person that something needs them."""

@@ -1,0 +1,89 @@
+"""What a run waits for before anything else: a batch."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from stepzero.spec.load import load_environment
+from stepzero_airflow.runs import open_store
+from stepzero_airflow.triggers.batch import BatchTrigger, waiting_files
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+MOST_BYTES = 1_500
+"""Of file names in XCom; beyond that the plan lists the landing folder itself."""
+SCHEDULED = frozenset({"scheduled", "backfill"})
+
+
+class BatchSensor(BaseSensorOperator):
+    """Wait until a batch has landed, on the triggerer; hand on the names of its files.
+
+    Listing and ledger decide; an event would only wake it. A run by hand passes at once where
+    anything has landed: the person chose a batch in the form, or the plan takes the newest.
+
+    Args:
+        use_case: Whose ledger says what is accepted already.
+        prefix: Where files land, relative to the store.
+        poll_seconds: Time between two looks.
+        wait_hours: After that the run is skipped: a day without data is no failure.
+    """
+
+    custom_operator_name = "sensor"
+
+    def __init__(
+        self, *, use_case: str, prefix: str, poll_seconds: float = 10, wait_hours: float = 22, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.use_case = use_case
+        self.prefix = prefix
+        self.poll_seconds = poll_seconds
+        self.wait_hours = wait_hours
+
+    def execute(self, context: Context) -> list[str]:
+        """Pass, or wait on the triggerer."""
+        environment = load_environment()
+        if context["dag_run"].run_type not in SCHEDULED:
+            named = context["params"].get("batch")
+            if named:
+                self.log.info("the form names batch %s", named)
+                return []
+            found = waiting_files(environment.store, self.use_case, self.prefix)
+            if found or self._has_landed(environment):
+                return self._hand_on(sorted(found))
+        self.log.info("waiting for a file under %s/%s", environment.store, self.prefix)
+        seconds = self.wait_hours * 3600
+        self.defer(
+            trigger=BatchTrigger(environment.store, self.use_case, self.prefix, self.poll_seconds, seconds),
+            method_name="execute_complete",
+            # The trigger ends by itself; this is for one whose triggerer was lost.
+            timeout=timedelta(seconds=seconds + 600),
+        )
+        return []
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
+        """Hand on what the trigger found.
+
+        Raises:
+            AirflowSkipException: Nothing landed in time.
+        """
+        del context
+        if event["status"] != "landed":
+            raise AirflowSkipException(f"nothing landed under {self.prefix} within {self.wait_hours:g} hours")
+        return self._hand_on(event["uris"])
+
+    def _has_landed(self, environment: Any) -> bool:
+        from stepzero.adapters.ledger import landed_uris
+
+        return bool(landed_uris(open_store(environment), self.prefix))
+
+    def _hand_on(self, uris: list[str]) -> list[str]:
+        self.log.info(
+            "%d new files: %s", len(uris), ", ".join(uris[:20]) or "none; the plan takes the newest landed one"
+        )
+        return uris if len(json.dumps(uris)) <= MOST_BYTES else []
