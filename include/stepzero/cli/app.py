@@ -56,7 +56,7 @@ class LazyGroup(TyperGroup):
         if isinstance(found, typer.Typer):
             return _named(typer.main.get_command(found), cmd_name)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        settings = {"ignore_unknown_options": True} if cmd_name == "stage" else {}
+        settings = {"ignore_unknown_options": True} if cmd_name in {"stage", "bench"} else {}
         alone.command(cmd_name, context_settings=settings, add_help_option=cmd_name != "stage")(found)
         return _named(typer.main.get_command(alone), cmd_name)
 

@@ -50,7 +50,7 @@ def check_locks(project: Path, say: Callable[[str], None]) -> None:
     for python in PYTHONS:
         for platform in PLATFORMS:
             require_installable(project, python, platform)
-            say(f"Python {python} on {platform}: every package has a file whose hash is in the lock")
+            say(f"Python {python} on {platform}: every package has a file for it")
 
 
 def compile_lock(project: Path, source: str, target: Path, *, upgrade: bool = False) -> None:

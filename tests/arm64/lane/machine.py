@@ -1,0 +1,188 @@
+"""One of the two machines that are compared: a Python, a store and a tracking server of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from arm64.lane.build import ROOT, Lane
+from stepzero.adapters.store import Store
+from stepzero.execution.execute import pointer_uri
+from support.stack import free_port, wait_for
+
+USE_CASE = "credit_card_fraud"
+
+
+class CommandError(Exception):
+    """Say which command failed, where, and the end of its log."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended."""
+
+    status: int
+    seconds: float
+    log: str
+
+
+class Machine:
+    """Run `stepzero` commands on one architecture.
+
+    Args:
+        name: ``native`` or ``arm64``.
+        home: Its ``STEPZERO_HOME``: store, logs, tracking server.
+        cache: The project's cache, which holds the Deequ jar.
+        lane: The emulated Python and Java; None is this machine itself.
+    """
+
+    def __init__(self, name: str, home: Path, cache: Path, lane: Lane | None = None) -> None:
+        self.name, self.home = name, home
+        self.ports = {"MLFLOW": free_port(), "ENDPOINT": free_port()}
+        self.python = str(lane.python) if lane else sys.executable
+        self._lane = lane
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._waiting: dict[str, queue.Queue[dict[str, Any]]] = {}
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._write = threading.Lock()
+        (home / "logs").mkdir(parents=True)
+        (home / "cache").symlink_to(cache)
+        self.store = Store(f"file://{home}/store")
+        (home / "secrets").mkdir()
+        (home / "secrets" / "endpoint_token").write_text("a token of this test", encoding="utf-8")
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of this machine's processes."""
+        base = self._lane.environment() if self._lane else dict(os.environ)
+        paths = (ROOT / "include", ROOT / "plugins", ROOT / "tests" / "arm64" / "planted")
+        return {
+            **base,
+            **{f"STEPZERO_{name}_PORT": str(port) for name, port in self.ports.items()},
+            "STEPZERO_HOME": str(self.home),
+            "STEPZERO_ENVIRONMENT": "local",
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+
+    def start_tracking(self) -> None:
+        """Start an MLflow server; it runs natively for either machine, since it computes nothing."""
+        folder = self.home / "mlflow"
+        folder.mkdir()
+        command = [sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(self.ports["MLFLOW"])]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+        command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+        self._spawn(command, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, "mlflow")
+
+    def wait_for_tracking(self) -> None:
+        """Wait until the MLflow server answers."""
+        url = f"http://127.0.0.1:{self.ports['MLFLOW']}/health"
+        wait_for(f"MLflow of {self.name}", lambda: _answers(url))
+
+    def run(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> Answer:
+        """Run ``stepzero ARGUMENTS`` and wait; other statuses than expected are errors."""
+        answer = self._answer(arguments)
+        if answer.status not in expect:
+            msg = f"stepzero {' '.join(arguments)} on {self.name}: status {answer.status}\n{answer.log[-5000:]}"
+            raise CommandError(msg)
+        return answer
+
+    def stage(
+        self,
+        stage: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run: str = "compared",
+        label: str = "",
+        parameters: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Run a stage by its command and return the reference of its result, as an orchestrator would."""
+        arguments = ["stage", stage, "--use-case", USE_CASE, "--run", run, "--attempt", "1"]
+        arguments += ["--inputs", json.dumps(dict(inputs or {}))]
+        arguments += ["--parameters", json.dumps(dict(parameters or {}))]
+        self.run(*arguments, "--label", label)
+        noted: dict[str, Any] = self.store.read_json(pointer_uri(USE_CASE, run, stage, label))["result"]
+        return noted
+
+    def close(self) -> None:
+        """End every process of this machine."""
+        for child in self._children:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                _signal(child, number)
+                try:
+                    child.wait(timeout=10)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def _answer(self, arguments: tuple[str, ...]) -> Answer:
+        driver = self._started()
+        answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        name = f"{len(self._waiting):03}-{'-'.join(arguments[:2])}".replace("/", "_").replace(":", ".")
+        self._waiting[name] = answers
+        log = self.home / "logs" / f"{name}.log"
+        line = json.dumps({"id": name, "arguments": list(arguments), "log": str(log)})
+        with self._write:
+            assert driver.stdin is not None
+            driver.stdin.write(line.encode() + b"\n")
+            driver.stdin.flush()
+        answer = answers.get()
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        return Answer(int(answer["status"]), float(answer["seconds"]), text)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._write:
+            if self._driver is None:
+                command = [self.python, "-P", str(ROOT / "tests" / "arm64" / "lane" / "commands.py")]
+                self._driver = self._spawn(command, self.environment(), "driver", pipes=True)
+                threading.Thread(target=self._listen, args=(self._driver,), daemon=True).start()
+        return self._driver
+
+    def _listen(self, driver: subprocess.Popen[bytes]) -> None:
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            answer = json.loads(line)
+            if answer["id"] in self._waiting:
+                self._waiting[answer["id"]].put(answer)
+        for answers in self._waiting.values():  # it died: let nobody wait for ever
+            answers.put({"status": -1, "seconds": 0.0})
+
+    def _spawn(
+        self, command: list[str], environment: dict[str, str], name: str, *, pipes: bool = False
+    ) -> subprocess.Popen[bytes]:
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=self.home,
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._children.append(child)
+        return child
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)

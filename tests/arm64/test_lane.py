@@ -1,0 +1,62 @@
+"""The emulated machine is what it claims to be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from arm64.conftest import Background
+from arm64.lane.build import LOCKS, Lane
+from arm64.lane.imports import locked
+
+pytestmark = pytest.mark.timeout(900)
+_ELF_AARCH64 = b"\xb7\x00"
+
+
+def test_python_and_its_children_are_arm64(lane: Lane) -> None:
+    code = "import platform, subprocess, sys; print(platform.machine()); sys.stdout.flush();"
+    code += "subprocess.run([sys.executable, '-c', 'import platform; print(platform.machine())'], check=True)"
+    done = subprocess.run([lane.python, "-c", code], env=lane.environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["aarch64", "aarch64"]
+
+
+def test_java_is_17_for_arm64(lane: Lane) -> None:
+    command = [lane.java_home / "bin" / "java", "-XshowSettings:properties", "-version"]
+    done = subprocess.run(command, env=lane.environment(), capture_output=True, text=True, check=True)
+    assert "os.arch = aarch64" in done.stderr
+    assert 'openjdk version "17.' in done.stderr
+
+
+def test_numerical_library_runs_the_code_of_graviton2(lane: Lane) -> None:
+    code = "import numpy, threadpoolctl; print(threadpoolctl.threadpool_info()[0]['architecture'])"
+    done = subprocess.run([lane.python, "-c", code], env=lane.environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "neoversen1"
+
+
+def test_every_compiled_file_is_arm64(lane: Lane) -> None:
+    wheels = lane.python.parents[1] / "lib" / "python3.11" / "site-packages"
+    libraries = [path for path in wheels.resolve().rglob("*.so*") if _head(path).startswith(b"\x7fELF")]
+    foreign = [str(path) for path in libraries if _head(path)[18:20] != _ELF_AARCH64]
+    assert len(libraries) > 300
+    assert foreign == []
+
+
+def test_every_locked_package_can_be_imported(background: dict[str, Background]) -> None:
+    report = json.loads(background["imports"].finish(timeout=600).strip().splitlines()[-1])
+    names = {name for lock in LOCKS for name in locked(lock.read_text(encoding="utf-8"))}
+    seen = {entry.partition(":")[0] for entry in report["imported"]} | set(report["without_module"])
+    assert report["failed"] == {}
+    assert seen == names
+
+
+def test_numeric_library_tests_pass(background: dict[str, Background]) -> None:
+    text = background["library"].finish(timeout=600)
+    assert " passed" in text
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(20)
