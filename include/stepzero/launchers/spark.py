@@ -13,7 +13,7 @@ from stepzero.launchers.base import Finished, LogLine
 from stepzero.launchers.process import launch as launch_process
 from stepzero.launchers.process import run_watched, stage_environment
 from stepzero.launchers.runtime import deequ_jar, spark_environment
-from stepzero.spec.load import include_folder, load_environment
+from stepzero.spec.load import load_environment, project_file
 
 if TYPE_CHECKING:
     from stepzero.spec.environment import Environment, StageResources
@@ -52,11 +52,8 @@ def submit_command(environment: Environment, resources: StageResources) -> list[
 
 
 def job_file() -> list[str]:
-    """Return what spark-submit is given: the project's file, or the command itself where only a wheel is there."""
-    project = include_folder() / "jobs" / "stage.py"
-    if project.is_file():
-        return [str(project)]
-    return [str(Path(__file__).resolve().parents[1] / "cli" / "main.py"), "stage"]
+    """Return what spark-submit is given: the project's file, or ours."""
+    return [str(project_file("jobs/stage.py"))]
 
 
 def spark_home() -> Path:

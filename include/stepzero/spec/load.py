@@ -37,9 +37,13 @@ def include_folder() -> Path:
 
 
 def project_file(path: str) -> Path:
-    """Return a file of the ``include`` folder, or the one that the wheel carries (environments, jobs)."""
-    own, shipped = include_folder() / path, Path(__file__).resolve().parents[1] / "project" / path
-    return shipped if shipped.is_file() and not own.is_file() else own
+    """Return a file of the ``include`` folder, or else ours of that name (environments, jobs).
+
+    Ours lie beside this package in the source tree, and within it in the wheel.
+    """
+    package = Path(__file__).resolve().parents[1]
+    own, *ours = (folder / path for folder in (include_folder(), package / "project", package.parent))
+    return own if own.is_file() else next((file for file in ours if file.is_file()), own)
 
 
 def home_folder() -> Path:
