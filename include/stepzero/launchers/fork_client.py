@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import stat
@@ -19,8 +18,6 @@ from stepzero.launchers.fork_protocol import ForkRequest, code_digest, send_requ
 if TYPE_CHECKING:
     from stepzero.spec.environment import StageResources
 
-log = logging.getLogger("stepzero")
-
 
 def run_forked(
     argv: Sequence[str], variables: Mapping[str, str], resources: StageResources, log_line: LogLine
@@ -30,7 +27,7 @@ def run_forked(
     refusal = why_not(path)
     if refusal:
         if refusal != "not running":
-            log.warning("preloaded server not used: %s", refusal)
+            log_line(f"WARNING preloaded server not used: {refusal}")
         return None
     request = ForkRequest(
         code=code_digest(),
@@ -45,7 +42,7 @@ def run_forked(
             connection.connect(address)
             return _run(connection, request, log_line)
     except OSError as error:
-        log.warning("preloaded server not used: %s", error)
+        log_line(f"WARNING preloaded server not used: {error}")
         return None
 
 
@@ -74,9 +71,8 @@ def _run(connection: socket.socket, request: ForkRequest, log_line: LogLine) -> 
             os.close(write)
         first = _answer(answers)
         if "refused" in first:
-            log.info("preloaded server not used: %s", first["refused"])
+            log_line(f"INFO preloaded server not used: {first['refused']}")
             return None
-        log.debug("forked from the preloaded server as process %s", first.get("pid"))
         for line in lines:
             log_line(line.rstrip("\n"))
         return _finished(_answer(answers), time.monotonic() - started)

@@ -206,7 +206,6 @@ def serve_forever(run_stage: StageMain) -> NoReturn:
     os.environ |= {
         "MPLBACKEND": "Agg",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "SPT_NOENV": "1",  # naming a child must not wipe the environment that `down` knows it by
         "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator would start a thread
     }
     started = time.monotonic()
