@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -40,6 +41,8 @@ def connect(uri: str) -> MlflowClient:
         _must_answer(uri)
     from mlflow import MlflowClient
 
+    # What MLflow tells of its own steps goes to standard error, which orchestrators show as errors.
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

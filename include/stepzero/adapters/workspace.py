@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,9 +42,10 @@ class Workspace:
 
     @cached_property
     def local(self) -> Path:
-        """A folder of this machine that goes with the process."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="stepzero-")
-        return Path(self._temporary.name)
+        """A folder of this machine that goes with the workspace."""
+        folder = tempfile.mkdtemp(prefix="stepzero-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     @cached_property
     def spark(self) -> SparkSession:

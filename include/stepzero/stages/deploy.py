@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 """An endpoint on another machine may differ in the last bits."""
 
 
-@stage(reuse=Reuse.NEVER)
+@stage(sections=(), reuse=Reuse.NEVER)
 def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Deploy an approved version and prove it by a prediction."""
     values = inputs["approved"].values

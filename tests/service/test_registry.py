@@ -1,0 +1,346 @@
+"""Register, approve, deploy: every step once, whatever is killed, repeated or tampered with."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+
+import pytest
+
+from stepzero.adapters.registry import CHALLENGER, CHAMPION, DIGEST
+from stepzero.adapters.registry_records import evidence_uri, find_evidence, registration_uri
+from stepzero.adapters.tracking import Tracking
+from stepzero.core.errors import PromotionError, StageError
+from stepzero.core.stages import StageInput
+from stepzero.core.verdict import Outcome
+from support.champions import World, person
+
+pytestmark = [
+    pytest.mark.service,
+    # Importing mlflow.pyfunc warns of type hints in MLflow's own models.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+BOTH: list[str] = ["V1", "Amount"]
+NONE: list[str] = []
+
+
+def versions(tracking: Tracking, name: str) -> list[str]:
+    return sorted(str(one.version) for one in tracking.client.search_model_versions(f"name='{name}'"))
+
+
+def test_without_champion_the_first_version_passes_and_becomes_champion(world: World, tracking: Tracking) -> None:
+    plan = world.plan("first")
+    assert plan.champion is None
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    assert registered.verdict.outcome is Outcome.PASS
+    assert "there is no champion yet" in registered.verdict.sentence()
+    assert tracking.registry.aliased(world.name, CHALLENGER) == "1"
+    approved = world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
+    assert approved.values["approved"]
+    assert tracking.registry.aliased(world.name, CHAMPION) == "1"
+    assert tracking.registry.aliased(world.name, CHALLENGER) is None
+    champion = tracking.champion(world.name)
+    assert champion.digest == registered.values["model_digest"]
+    evidence = find_evidence(world.store, world.name, "1")
+    assert (evidence.by, evidence.how, evidence.when) == ("the rule", "rule", plan.as_of)
+    assert "all gates passed" in evidence.gates["promotion"]
+
+
+def test_a_version_says_what_a_person_wants_to_know(world: World, tracking: Tracking) -> None:
+    registered = world.stage("register", world.plan("first"), world.evaluated(BOTH))
+    version = tracking.client.get_model_version(world.name, "1")
+    assert version.description.startswith("A test: logistic_regression on none rows; there is no champion yet")
+    assert f"[Airflow run](http://127.0.0.1:8080/dags/{world.name}/runs/first)" in version.description
+    assert version.tags[DIGEST] == registered.values["model_digest"]
+    assert version.tags["stepzero.threshold"] == "0.4"
+    assert version.tags["stepzero.metric.average_precision"] == "0.8"
+    logged = tracking.client.get_logged_model(version.source.removeprefix("models:/"))
+    assert str(logged.status) == "READY"
+    assert logged.source_run_id == version.run_id
+    assert registered.values["links"]["version"].endswith(
+        f"/#/models/{world.name}/versions/1?workflowType=machine_learning"
+    )
+
+
+def test_the_registered_model_loads_by_alias_and_scores_the_same(
+    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from support.champions import fit_model
+
+    approved = world.champion("first", BOTH)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", world.tracking_uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", world.tracking_uri)
+    loaded = mlflow.pyfunc.load_model(f"models:/{world.name}@champion")
+    frame = world.rows[BOTH].head(20)
+    answer = loaded.predict(frame)
+    expected = fit_model(world.rows.iloc[:300], BOTH).score(frame)
+    assert answer["score"].tolist() == expected.tolist()
+    assert set(answer["decision"]) <= {0, 1}
+    assert approved.values["version"] == "1"
+
+
+def test_registering_again_makes_no_second_version(world: World, tracking: Tracking) -> None:
+    plan, inputs = world.plan("first"), world.evaluated(BOTH)
+    first = world.stage("register", plan, inputs)
+    again = world.stage("register", plan, inputs)
+    assert first.values["version"] == again.values["version"] == "1"
+    assert versions(tracking, world.name) == ["1"]
+    assert len(logged_models(tracking, world.name)) == 1
+
+
+def logged_models(tracking: Tracking, name: str) -> list[Any]:
+    return list(tracking.client.search_logged_models([tracking.experiment(name)]))
+
+
+@pytest.mark.parametrize(
+    "step", ["create_logged_model", "log_model_artifacts", "finalize_logged_model", "create_model_version"]
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_while_registering_and_a_retry_leave_one_version(
+    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    from mlflow import MlflowClient
+
+    plan, inputs = world.plan("first"), world.evaluated(BOTH)
+    _die(monkeypatch, MlflowClient, step, when)
+    with pytest.raises(Killed):
+        world.stage("register", plan, inputs)
+    monkeypatch.undo()
+    registered = world.stage("register", plan, inputs)
+    assert versions(tracking, world.name) == [registered.values["version"]]
+    assert len(logged_models(tracking, world.name)) == 1
+    assert tracking.registry.aliased(world.name, CHALLENGER) == registered.values["version"]
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the library may catch it."""
+
+
+def _die(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, when: str) -> None:
+    real = getattr(owner, name)
+
+    def dying(*arguments: Any, **words: Any) -> Any:
+        if when == "after":
+            real(*arguments, **words)
+        raise Killed
+
+    monkeypatch.setattr(owner, name, dying)
+
+
+@pytest.mark.parametrize("step", ["tag", "point", "release"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_while_approving_and_a_retry_end_in_the_same_state(
+    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    from stepzero.adapters.registry import ModelRegistry
+
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    _die(monkeypatch, ModelRegistry, step, when)
+    with pytest.raises(Killed):
+        world.stage("approve", plan, {"registered": registered}, person("Approve"))
+    monkeypatch.undo()
+    approved = world.stage("approve", plan, {"registered": registered}, person("Approve", name="Somebody else"))
+    assert approved.verdict.outcome is Outcome.PASS
+    assert approved.values["by"] == "Ada", "the first decision stands"
+    assert tracking.registry.aliased(world.name, CHAMPION) == "1"
+    assert tracking.registry.aliased(world.name, CHALLENGER) is None
+    assert tracking.registry.tags(world.name, "1")["stepzero.approval_by"] == "Ada"
+
+
+def test_two_processes_that_register_at_once_make_one_version(world: World, tracking: Tracking) -> None:
+    plan, inputs = world.plan("first"), world.evaluated(BOTH)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    workers = [context.Process(target=_register, args=(world, plan, inputs, number, queue)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    told = {queue.get(timeout=60) for _ in workers}
+    for worker in workers:
+        worker.join(timeout=30)
+    assert len(told) == 1
+    assert versions(tracking, world.name) == sorted(told)
+    assert len(logged_models(tracking, world.name)) == 1
+
+
+def _register(world: World, plan: Any, inputs: Any, number: int, queue: Any) -> None:
+    world.tries += 100 * (number + 1)
+    queue.put(world.stage("register", plan, inputs).values["version"])
+
+
+def test_the_same_model_as_the_champion_makes_no_new_version(world: World, tracking: Tracking) -> None:
+    world.champion("first", BOTH)
+    plan = world.plan("second")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    assert registered.values["unchanged"] is True
+    assert registered.verdict.outcome is Outcome.PASS
+    approved = world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
+    assert (approved.values["approved"], approved.values["version"]) == (True, "1")
+    assert versions(tracking, world.name) == ["1"]
+    assert tracking.registry.aliased(world.name, CHAMPION) == "1"
+
+
+def test_a_worse_challenger_fails_and_the_champion_stays(world: World, tracking: Tracking) -> None:
+    world.champion("first", BOTH)
+    registered = world.stage("register", world.plan("second"), world.evaluated(NONE))
+    assert registered.verdict.outcome is Outcome.FAIL
+    assert "worse than the champion, which stays" in registered.verdict.sentence()
+    assert registered.values["comparison"]["high"] < 0
+    assert tracking.registry.aliased(world.name, CHAMPION) == "1"
+    assert tracking.registry.aliased(world.name, CHALLENGER) is None
+    with pytest.raises(PromotionError, match="worse than the champion"):
+        world.stage("approve", world.plan("second"), {"registered": registered}, {"decision": "rule"})
+
+
+def test_a_better_challenger_passes_and_replaces_the_champion(world: World, tracking: Tracking) -> None:
+    world.champion("first", NONE)
+    approved = world.champion("second", BOTH)
+    assert approved.values["version"] == "2"
+    assert tracking.registry.tags(world.name, "1")["stepzero.replaced_by"] == "2"
+    assert find_evidence(world.store, world.name, "2").previous.version == "1"
+    assert "better than the champion" in find_evidence(world.store, world.name, "2").gates["champion"]
+
+
+def test_a_challenger_that_cannot_be_told_apart_passes_and_says_so(world: World) -> None:
+    world.champion("first", BOTH)
+    registered = world.stage("register", world.plan("second"), world.evaluated(BOTH, train=slice(0, 299)))
+    assert registered.verdict.outcome is Outcome.PASS
+    assert "cannot be told apart from the champion, and is newer" in registered.verdict.sentence()
+
+
+def test_only_rows_that_neither_model_trained_on_are_compared(world: World) -> None:
+    world.champion("first", BOTH, train=slice(0, 400))
+    registered = world.stage("register", world.plan("second"), world.evaluated(BOTH, train=slice(0, 350)))
+    assert registered.values["comparison"]["rows"] == 200
+
+
+def test_without_untouched_rows_the_champion_stays(world: World) -> None:
+    world.champion("first", BOTH, train=slice(0, 598))
+    registered = world.stage("register", world.plan("second"), world.evaluated(BOTH))
+    assert registered.verdict.outcome is Outcome.FAIL
+    assert "cannot be compared with champion version 1, which stays: 2 rows" in registered.verdict.sentence()
+
+
+def test_a_rejection_fails_with_who_and_why(world: World, tracking: Tracking) -> None:
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    rejected = world.stage("approve", plan, {"registered": registered}, person("Reject", "too few frauds in March"))
+    assert rejected.verdict.outcome is Outcome.FAIL
+    assert "rejected by Ada because too few frauds in March" in rejected.verdict.sentence()
+    assert tracking.registry.aliased(world.name, CHAMPION) is None
+    assert tracking.registry.tags(world.name, "1")["stepzero.approval"] == "rejected"
+    again = world.stage("approve", plan, {"registered": registered}, person("Approve"))
+    assert again.verdict.outcome is Outcome.FAIL, "nobody decides twice on a version"
+
+
+def test_an_unanswered_question_rejects(world: World) -> None:
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    answer = {"decision": '{"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": null}'}
+    rejected = world.stage("approve", plan, {"registered": registered}, answer)
+    assert "rejected by nobody (the time to answer was over) because no reason was given" in rejected.verdict.sentence()
+
+
+def test_the_rule_may_not_decide_where_a_person_is_asked_for(world: World) -> None:
+    world.approval = "person"
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    with pytest.raises(PromotionError) as error:
+        world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
+    assert "decision of the stage approve: got 'rule'. Allowed: the answer of a person" in str(error.value)
+    assert find_evidence(world.store, world.name, "1") is None
+
+
+def test_an_unreadable_decision_is_refused(world: World) -> None:
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    with pytest.raises(StageError, match="got \"{'chosen'"):
+        world.stage("approve", plan, {"registered": registered}, {"decision": "{'chosen': 1}"})
+
+
+def test_a_newer_challenger_supersedes_one_that_waits(world: World, tracking: Tracking) -> None:
+    old, new = world.plan("old"), world.plan("new")
+    waiting = world.stage("register", old, world.evaluated(BOTH))
+    newer = world.stage("register", new, world.evaluated(BOTH, train=slice(0, 290)))
+    late = world.stage("approve", old, {"registered": waiting}, person("Approve"))
+    assert late.verdict.outcome is Outcome.FAIL
+    assert "version 1 is superseded: superseded: observed version 2 is the challenger" in late.verdict.sentence()
+    assert find_evidence(world.store, world.name, "1") is None
+    assert world.stage("approve", new, {"registered": newer}, person("Approve")).values["approved"]
+    assert tracking.registry.aliased(world.name, CHAMPION) == "2"
+    retried = world.stage("register", old, world.evaluated(BOTH))
+    assert retried.values["version"] == "1"
+
+
+def test_a_challenger_compared_with_a_former_champion_is_superseded(world: World) -> None:
+    slow = world.plan("slow")
+    world.champion("fast", BOTH)
+    registered = world.stage("register", slow, world.evaluated(BOTH, train=slice(0, 290)))
+    late = world.stage("approve", slow, {"registered": registered}, {"decision": "rule"})
+    assert late.verdict.outcome is Outcome.FAIL
+    assert "observed version 1 serves now, allowed none, as when the run began" in late.verdict.sentence()
+
+
+def test_deploying_without_evidence_is_refused(world: World) -> None:
+    approved = world.champion("first", BOTH)
+    world.store.remove(evidence_uri(world.name, "1"))
+    assert _deploy_error(world, approved) == (
+        f"evidence of {world.name} version 1: got no file registry/{world.name}/1/evidence.json in the store. "
+        "Allowed: a version that the stage `approve` approved. "
+        "Do: have it approved: run the DAG, never set the alias by hand"
+    )
+    assert not world.store.exists(f"endpoints/{world.name}/desired.json")
+
+
+def _deploy_error(world: World, approved: StageInput) -> str:
+    with pytest.raises(PromotionError) as error:
+        world.stage("deploy", world.plan("deploying"), {"approved": approved})
+    return str(error.value)
+
+
+def test_deploying_with_a_copied_evidence_is_refused(world: World) -> None:
+    world.champion("first", NONE)
+    approved = world.champion("second", BOTH)
+    other = world.store.read_json(evidence_uri(world.name, "1"))
+    world.store.write_json(evidence_uri(world.name, "2"), other)
+    assert "it approves model" in _deploy_error(world, approved)
+
+
+def test_deploying_where_the_alias_was_moved_by_hand_is_refused(world: World, tracking: Tracking) -> None:
+    world.champion("first", NONE)
+    approved = world.champion("second", BOTH)
+    tracking.client.set_registered_model_alias(world.name, CHAMPION, "1")
+    assert f"alias champion of {world.name}: got version 1. Allowed: version 2, which was approved" in _deploy_error(
+        world, approved
+    )
+
+
+def test_deploying_where_the_digest_tag_was_changed_is_refused(world: World, tracking: Tracking) -> None:
+    approved = world.champion("first", BOTH)
+    tracking.client.set_model_version_tag(world.name, "1", DIGEST, "f" * 32)
+    assert f"tag {DIGEST} of {world.name} version 1: got '{'f' * 32}'" in _deploy_error(world, approved)
+
+
+def test_a_rejected_version_is_not_deployed(world: World) -> None:
+    plan = world.plan("first")
+    registered = world.stage("register", plan, world.evaluated(BOTH))
+    rejected = world.stage("approve", plan, {"registered": registered}, person("Reject"))
+    assert "Allowed: an approved version" in _deploy_error(world, rejected)
+
+
+def test_without_an_endpoint_the_desired_state_is_written_all_the_same(world: World) -> None:
+    approved = world.champion("first", BOTH)
+    deployed = world.stage("deploy", world.plan("first"), {"approved": approved})
+    assert deployed.values["deployed"] is False
+    assert "has no endpoint for it" in deployed.verdict.sentence()
+    assert world.store.read_json(f"endpoints/{world.name}/desired.json")["version"] == "1"
+
+
+def test_a_champion_that_the_store_does_not_know_is_told(world: World) -> None:
+    world.champion("first", BOTH)
+    world.store.remove(registration_uri(world.name, "1"))
+    with pytest.raises(PromotionError, match="restore the store, or take the alias `champion` from this version"):
+        world.stage("register", world.plan("second"), world.evaluated(NONE))

@@ -1,0 +1,185 @@
+"""A use case far enough along to register, approve and deploy: small real models, everything else real."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.store import Store
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.references import Reference, ResultReference
+from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
+from stepzero.core.verdict import Outcome, Verdict
+from stepzero.learning.model import ScoringModel, save_model
+from stepzero.learning.transform import Transformer
+from stepzero.spec.data import Pipeline
+from stepzero.spec.environment import Endpoint, Environment
+from stepzero.spec.environment import Tracking as TrackingSettings
+from stepzero.spec.load import validate
+from stepzero.spec.plan import Batch, Plan
+from stepzero.spec.use_case import UseCase
+from stepzero.spec.view import View
+
+FEATURES = {"V1": "double", "Amount": "double"}
+
+
+def make_use_case(name: str) -> UseCase:
+    data = {
+        "name": name,
+        "title": "A test",
+        "problem": {"kind": "classification", "target": "Class", "positive": 1},
+        "source": {
+            "format": "csv",
+            "prefix": f"landing/{name}/",
+            "columns": {"V1": "double", "Amount": "double", "Class": "int"},
+        },
+        "weight": {"base_rate": "5%"},
+        "train": {"models": {"logistic_regression": {"C": [1.0]}}},
+        "evaluate": {"bootstrap": 100},
+    }
+    return validate(data, UseCase)
+
+
+def fit_model(rows: pd.DataFrame, features: list[str], *, threshold: float = 0.4) -> ScoringModel:
+    """Fit a small real model that looks at some of the features only."""
+    frame = rows[list(FEATURES)].copy()
+    blind = [name for name in FEATURES if name not in features]
+    frame[blind] = 0.0
+    transformer = Transformer.from_spec(Pipeline()).fit(frame)
+    estimator = LogisticRegression().fit(transformer.transform(frame), rows["Class"])
+    return ScoringModel(features=FEATURES, transformer=transformer, estimator=estimator, threshold=threshold)
+
+
+@dataclass
+class World:
+    """One use case with its store, its registry and its runs."""
+
+    name: str
+    store: Store
+    tracking_uri: str
+    rows: pd.DataFrame
+    endpoint: Endpoint | None = None
+    approval: str = "rule"
+    tries: int = field(default=0)
+
+    @property
+    def use_case(self) -> UseCase:
+        return make_use_case(self.name)
+
+    @property
+    def environment(self) -> Environment:
+        endpoints = {self.name: self.endpoint} if self.endpoint else {}
+        return Environment(
+            name="local",
+            store=self.store.root,
+            tracking=TrackingSettings(uri=self.tracking_uri),
+            endpoints=endpoints,
+        )
+
+    def plan(self, run: str, champion: Any = "look") -> Plan:
+        """Plan a run now, with the champion of this moment."""
+        workspace = Workspace(store=self.store, environment=self.environment, plan=None, folder="x", stage="x")  # type: ignore[arg-type]
+        return Plan(
+            run=run,
+            use_case=self.use_case,
+            environment="local",
+            batch=Batch(partition="p", digest="d" * 32, files=()),
+            champion=workspace.tracking.champion(self.name) if champion == "look" else champion,
+            as_of="2026-11-21T02:00:00+00:00",
+            approval=self.approval,  # type: ignore[arg-type]
+            links={"airflow": f"http://127.0.0.1:8080/dags/{self.name}/runs/{run}"},
+        )
+
+    def stage(
+        self, stage: str, plan: Plan, inputs: dict[str, StageInput], parameters: dict[str, str] | None = None
+    ) -> StageInput:
+        """Run a stage as the executor does, without key and reuse, and return it as the next stage's input."""
+        self.tries += 1
+        info = find_stage(stage)
+        workspace = Workspace(
+            store=self.store,
+            environment=self.environment,
+            plan=View(plan, info.plan, always=("run", "folder")),  # type: ignore[arg-type]
+            folder=f"results/{self.name}/{stage}/key/tries/{self.tries}",
+            stage=stage,
+            parameters=parameters or {},
+        )
+        result = load_stage(info)(View(plan.use_case, info.sections, always=("name",)), inputs, workspace)
+        json.dumps(result.values, allow_nan=False)
+        return as_input(stage, result)
+
+    def evaluated(self, features: list[str], *, train: slice = slice(0, 300), threshold: float = 0.4) -> dict[str, Any]:
+        """Return what prepare and evaluate would have left behind: the inputs of register."""
+        self.tries += 1
+        folder = f"results/{self.name}/made/{self.tries}"
+        model = fit_model(self.rows.iloc[train], features, threshold=threshold)
+        prepared = {"test": write_frame(self.store, f"{folder}/test", self.rows.iloc[300:], producer="prepare")}
+        evaluated = {
+            "model": save_model(self.store, f"{folder}/model", model, producer="evaluate"),
+            "training_rows": write_frame(
+                self.store, f"{folder}/training_rows", self.rows.iloc[train][["_row_id"]], producer="evaluate"
+            ),
+        }
+        winner = {
+            "sampler": "none",
+            "model": "logistic_regression",
+            "parameters": {"C": 1.0},
+            "threshold": threshold,
+            "metrics": {"average_precision": {"value": 0.8, "low": 0.7, "high": 0.9}},
+        }
+        passed = Verdict(outcome=Outcome.PASS, subject="all gates passed")
+        return {
+            "prepared": as_input("prepare", StageResult(outputs=prepared)),
+            "evaluated": as_input(
+                "evaluate", StageResult(outputs=evaluated, values={"winner": winner}, verdict=passed)
+            ),
+        }
+
+    def champion(self, run: str, features: list[str], **arguments: Any) -> StageInput:
+        """Bring a model all the way to the alias `champion`."""
+        plan = self.plan(run)
+        registered = self.stage("register", plan, self.evaluated(features, **arguments))
+        return self.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
+
+
+def as_input(stage: str, result: StageResult) -> StageInput:
+    reference = ResultReference(stage=stage, uri=f"results/{stage}.json", digest="0" * 32)
+    return StageInput(reference=reference, outputs=result.outputs, values=result.values, verdict=result.verdict)
+
+
+def person(option: str, reason: str | None = "looks right", name: str = "Ada") -> dict[str, str]:
+    """Return the parameter that an answered approval task hands on."""
+    answer = {
+        "chosen_options": [option],
+        "params_input": {"reason": reason},
+        "responded_at": "2026-11-21T09:30:00+00:00",
+        "responded_by_user": {"id": "ada", "name": name},
+    }
+    return {"decision": json.dumps(answer)}
+
+
+def scores_of(world: World, reference: Reference, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+    from stepzero.learning.model import load_model
+
+    return load_model(world.store, reference).score(rows)
+
+
+def write_environment(folder: Path, world: World, endpoint: Endpoint) -> dict[str, str]:
+    """Write environment and use-case files, and return the variables by which a process finds them."""
+    import yaml
+
+    for kind, name, data in (
+        ("environments", "local", {"name": "local", "store": world.store.root, "endpoints": {world.name: endpoint}}),
+        ("usecases", world.name, world.use_case.model_dump(mode="json", by_alias=True)),
+    ):
+        path = folder / kind / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(json.loads(json.dumps(data, default=lambda model: model.model_dump()))))
+    return {"STEPZERO_INCLUDE": str(folder), "STEPZERO_HOME": str(folder), "STEPZERO_ENVIRONMENT": "local"}
