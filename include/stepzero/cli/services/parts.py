@@ -156,7 +156,7 @@ def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:
             health = f"answers:{endpoint.uri.rstrip('/')}/ping"
             name, variable = f"endpoint-{use_case}", "STEPZERO_ENDPOINT_PORT"
             parts.append(
-                Part(name, command, health, common, address=endpoint.uri, required=False, port_variable=variable)
+                Part(name, command, health, common, address=endpoint.uri, port_variable=variable)
             )
     return parts
 

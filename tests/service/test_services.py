@@ -1,0 +1,136 @@
+"""`up`, `down`, `status` with the real services: Airflow's four, MLflow, the preloaded server, the endpoint."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from support.stack import Stack, wait_for
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
+SERVICES = {
+    "mlflow",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "preload",
+    "endpoint-credit_card_fraud",
+}
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = Stack(tmp_path_factory.mktemp("services"))
+    running.command("up", timeout=400)
+    yield running
+    running.command("down", timeout=120)
+    assert running.processes() == []
+
+
+def status(services: Stack) -> dict[str, dict[str, Any]]:
+    done = services.command("status", "--json", expect=None)
+    return {row["name"]: row for row in json.loads(done.stdout)["services"]}
+
+
+def test_every_service_is_healthy(services: Stack) -> None:
+    rows = status(services)
+    assert set(rows) == SERVICES
+    assert {row["state"] for row in rows.values()} == {"healthy"}
+    assert services.command("status").returncode == 0
+    health = httpx.get(f"{services.airflow_url}/api/v2/monitor/health", timeout=30).json()
+    assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+
+
+def test_second_up_changes_nothing_and_is_quick(services: Stack) -> None:
+    before = {name: row["pid"] for name, row in status(services).items()}
+    began = time.monotonic()
+    services.command("up")
+    assert time.monotonic() - began < 10
+    assert {name: row["pid"] for name, row in status(services).items()} == before
+
+
+def test_nothing_listens_beyond_loopback(services: Stack) -> None:
+    addresses = set()
+    for process in services.processes():
+        try:
+            connections = process.net_connections(kind="inet")
+        except psutil.NoSuchProcess:
+            continue
+        addresses |= {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
+    assert {address.port for address in addresses} >= set(services.ports.values())
+    assert {address.ip for address in addresses} <= {"127.0.0.1", "::1"}
+
+
+def test_pools_of_the_environment_are_there(services: Stack) -> None:
+    pools = {pool["name"]: pool["slots"] for pool in services.airflow("GET", "/pools")["pools"]}
+    assert pools["graviton"] == 2
+    assert pools["spark"] == 1
+
+
+def test_secrets_are_for_their_owner_alone(services: Stack) -> None:
+    files = [*(services.home / "secrets").iterdir(), services.home / "run" / "services.json"]
+    assert {"airflow_passwords.json", "airflow_jwt_secret", "endpoint_token"} <= {path.name for path in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert len((services.home / "secrets" / "airflow_jwt_secret").read_bytes()) >= 64
+
+
+def test_only_who_knows_the_password_gets_in(services: Stack) -> None:
+    assert services.token()
+    wrong = httpx.post(
+        f"{services.airflow_url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=30
+    )
+    assert wrong.status_code == httpx.codes.UNAUTHORIZED
+
+
+def test_killed_scheduler_comes_back_without_its_old_workers(services: Stack) -> None:
+    killed = status(services)["airflow-scheduler"]["pid"]
+    old = {process.pid for process in psutil.Process(killed).children(recursive=True)} | {killed}
+    psutil.Process(killed).kill()
+
+    def back() -> bool:
+        row = status(services)["airflow-scheduler"]
+        return row["state"] == "healthy" and row["restarts"] == 1
+
+    wait_for("the scheduler to come back", back, seconds=90)
+    assert not old & {process.pid for process in services.processes()}
+
+
+def test_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    other = Stack(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", other.ports["AIRFLOW"]))
+        taken.listen()
+        done = other.command("up", expect=1)
+    assert f"port {other.ports['AIRFLOW']} of airflow-api-server: got taken by process" in done.stderr
+    assert "choose another port with STEPZERO_AIRFLOW_PORT=N" in done.stderr
+    assert other.processes() == []
+
+
+def test_history_is_back_after_down_and_up(services: Stack) -> None:
+    created = httpx.post(
+        f"{services.mlflow_url}/api/2.0/mlflow/experiments/create", json={"name": "kept"}, timeout=30
+    ).raise_for_status()
+    services.airflow("POST", "/variables", json={"key": "kept", "value": "yes"})
+    # A supervisor that was killed cannot tidy up: `down` must find everything by itself.
+    assert services.kill("stepzero.cli.services.supervisor")
+    services.command("down", timeout=120)
+    assert services.processes() == []
+    assert services.command("status", expect=1).returncode == 1
+    services.command("up", timeout=400)
+    assert services.airflow("GET", "/variables/kept")["value"] == "yes"
+    found = httpx.get(
+        f"{services.mlflow_url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "kept"}, timeout=30
+    ).json()
+    assert found["experiment"]["experiment_id"] == created.json()["experiment_id"]
