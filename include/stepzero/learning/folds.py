@@ -1,0 +1,189 @@
+"""Resampled folds: what the resample stage stores once and every trial reads.
+
+A fold holds its fitted transformer, where each of its training rows comes from, and the synthetic rows, in
+the transformed space. Fold ``all`` is made of all training rows, for the last fit. Nothing here ever sees a
+validation row of its own fold: transformer, outlier bounds and sampler learn from training rows alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepzero.adapters.datasets import commit_dataset, manifest_of
+from stepzero.adapters.store import Store
+from stepzero.core.errors import StageError, bare
+from stepzero.core.references import Reference
+from stepzero.learning.models import TrainingRows
+from stepzero.learning.samplers import Resampled, make_sampler, resample
+from stepzero.learning.search import FoldData
+from stepzero.learning.table import Table
+from stepzero.learning.transform import Transformer
+from stepzero.measures.checks import Floats, Integers
+from stepzero.spec.data import Pipeline
+
+ALL = "all"
+"""Name of the fold that is made of all training rows."""
+DESCRIPTION = "folds.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One resampled fold.
+
+    ``resampled.source`` speaks of positions in the table of all training rows.
+    """
+
+    name: str
+    transformer: Transformer
+    resampled: Resampled
+
+    def training_rows(self, table: Table) -> TrainingRows:
+        """Return what estimators are fitted on; synthetic rows weigh what their class does on average."""
+        source, made = self.resampled.source, self.resampled.synthetic_target
+        kept = np.unique(source[source >= 0])
+        small = Resampled(np.where(source >= 0, np.searchsorted(kept, source), source), self.resampled.synthetic, made)
+        features, target = small.apply(self.transformer.transform(table.features.iloc[kept]), table.target[kept])
+        means = np.array([table.weight[table.target == label].mean() for label in (0, 1)])
+        weight = np.where(source >= 0, table.weight[np.maximum(source, 0)], means[target])
+        return TrainingRows(features, target, weight)
+
+    def validation(self, table: Table) -> Integers:
+        """Return the positions of the rows that this fold is judged on; none for fold ``all``."""
+        if self.name == ALL or table.fold is None:
+            return np.array([], dtype=np.int64)
+        return np.flatnonzero(table.fold == int(self.name))
+
+    def validation_features(self, table: Table) -> Floats:
+        """Return the transformed validation rows, none resampled."""
+        return self.transformer.transform(table.features.iloc[self.validation(table)])
+
+    def counts(self, table: Table) -> dict[str, int]:
+        """Return class counts before and after resampling."""
+        before = table.target if self.name == ALL else table.target[table.fold != int(self.name)]
+        labels = self.labels(table)
+        return {
+            "positive_before": int(before.sum()),
+            "negative_before": int(len(before) - before.sum()),
+            "positive_after": int(labels.sum()),
+            "negative_after": int(len(labels) - labels.sum()),
+            "synthetic": len(self.resampled.synthetic),
+        }
+
+    def labels(self, table: Table) -> Integers:
+        """Return the target of the resampled rows."""
+        nothing = np.empty((len(table.target), 0))
+        without = Resampled(
+            self.resampled.source, nothing[: len(self.resampled.synthetic)], self.resampled.synthetic_target
+        )
+        return without.apply(nothing, table.target)[1]
+
+
+def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: int) -> Fold:
+    """Learn a fold's transformer from its training rows and resample them.
+
+    Args:
+        name: Number of the fold to leave out, or ``all`` to leave none out.
+        table: All training rows.
+        pipeline: What is learned before the model.
+        sampler: One of ours, or a dotted name.
+        seed: Same seed, same fold, whatever is computed beside it.
+    """
+    rows = np.arange(len(table.target)) if name == ALL else np.flatnonzero(table.fold != int(name))
+    transformer = Transformer.from_spec(pipeline)
+    rows = rows[transformer.keep_rows(table.features.iloc[rows], table.target[rows])]
+    matrix = transformer.fit(table.features.iloc[rows]).transform(table.features.iloc[rows])
+    done = resample(make_sampler(sampler, seed), matrix, table.target[rows])
+    source = np.where(done.source >= 0, rows[np.maximum(done.source, 0)], done.source)
+    return Fold(name=name, transformer=transformer, resampled=Resampled(source, done.synthetic, done.synthetic_target))
+
+
+def fold_data(fold: Fold, table: Table) -> FoldData:
+    """Return a fold ready to fit and judge."""
+    positions = fold.validation(table)
+    return FoldData(
+        name=fold.name,
+        rows=fold.training_rows(table),
+        features=fold.validation_features(table),
+        positions=positions,
+        target=table.target[positions],
+        weight=table.weight[positions],
+        frame=table.features.iloc[positions],
+    )
+
+
+def fold_names(table: Table) -> list[str]:
+    """Return the names of all folds, ``all`` last.
+
+    Raises:
+        StageError: The rows have no folds.
+    """
+    if len(table.folds) < 2:
+        raise StageError(
+            "folds of the prepared training rows",
+            value=bare(f"{len(table.folds)}"),
+            allowed="at least 2",
+            action="run the prepare stage again with train.folds of 2 or more",
+        )
+    return [*(str(number) for number in table.folds), ALL]
+
+
+def write_fold(store: Store, folder: str, fold: Fold) -> None:
+    """Write a fold's files; nothing is readable before `commit_folds`."""
+    packed = io.BytesIO()
+    done = fold.resampled
+    np.savez(packed, source=done.source, synthetic=done.synthetic, synthetic_target=done.synthetic_target)
+    with store.open(f"{folder}/fold-{fold.name}.npz", "wb") as stream:
+        stream.write(packed.getvalue())
+    store.write_json(f"{folder}/fold-{fold.name}.json", fold.transformer.to_state())
+
+
+def commit_folds(
+    store: Store, folder: str, *, names: list[str], sampler: str, table: Reference, producer: str
+) -> Reference:
+    """Commit the written folds; they remember which table their positions speak of."""
+    store.write_json(f"{folder}/{DESCRIPTION}", {"names": names, "sampler": sampler, "table": table.digest})
+    return commit_dataset(store, folder, rows=None, schema=[], producer=producer)
+
+
+def read_folds(store: Store, reference: Reference, table: Reference) -> Iterator[Fold]:
+    """Yield the stored folds one by one, so that only one is in memory.
+
+    Raises:
+        StageError: They were made from other rows than these.
+    """
+    description = _description(store, reference)
+    if description["table"] != table.digest:
+        raise StageError(
+            f"folds {reference.uri}",
+            value=bare(f"made from rows {description['table']}"),
+            allowed=f"folds of the rows {table.digest}",
+            action="run the resample stage on these rows",
+        )
+    for name in description["names"]:
+        yield read_fold(store, reference, name)
+
+
+def read_fold(store: Store, reference: Reference, name: str) -> Fold:
+    """Read one fold."""
+    with store.open(f"{reference.uri}/fold-{name}.npz") as stream:
+        packed = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    state = json.loads(store.read_text(f"{reference.uri}/fold-{name}.json"))
+    done = Resampled(packed["source"], packed["synthetic"], packed["synthetic_target"])
+    return Fold(name=name, transformer=Transformer.from_state(state), resampled=done)
+
+
+def sampler_of(store: Store, reference: Reference) -> str:
+    """Return the name of the sampler that made stored folds."""
+    return str(_description(store, reference)["sampler"])
+
+
+def _description(store: Store, reference: Reference) -> dict[str, Any]:
+    manifest_of(store, reference)
+    description: dict[str, Any] = store.read_json(f"{reference.uri}/{DESCRIPTION}")
+    return description

@@ -1,0 +1,154 @@
+"""Models: how an estimator is built from parameters, and what one fit can tell about several of them.
+
+An estimator follows scikit-learn's protocol (``fit``, ``predict_proba`` or ``decision_function``,
+``get_params``). Ours are listed in `ALGORITHMS`; somebody else's is a class by dotted name. A class may
+offer a shortcut (`stepzero.learning.nested.Shortcut`) as its attribute ``stepzero_shortcut``; none must.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stepzero.core.errors import StageError, bare
+from stepzero.learning.names import load_name
+from stepzero.learning.nested import FirstRounds, FirstTrees, NearestOfMany, Shortcut
+from stepzero.measures.checks import Floats, Integers
+from stepzero.spec.training import Model
+
+_NEWTON = {"solver": "newton-cholesky", "max_iter": 200}
+"""A few exact steps where the default solver creeps: columns of very different widths."""
+
+Build = Callable[[Mapping[str, Any], int], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """How one model of a use case is built.
+
+    Args:
+        name: Its name in the use case.
+        build: From parameters and a seed to an unfitted estimator.
+        shortcut: What one fit can tell about several parameters, if anything.
+        fixed: Parameters that every candidate has.
+        sample_weight: Whether ``fit`` is given the rows' weights.
+    """
+
+    name: str
+    build: Build
+    shortcut: Shortcut | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    sample_weight: bool = False
+
+    def fit(self, parameters: Mapping[str, Any], rows: TrainingRows, seed: int) -> Any:
+        """Return a fitted estimator."""
+        estimator = self.build({**self.fixed, **parameters}, seed)
+        weights = {"sample_weight": rows.weight} if self.sample_weight else {}
+        return estimator.fit(rows.features, rows.target, **weights)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What an estimator is fitted on."""
+
+    features: Floats
+    target: Integers
+    weight: Floats
+
+
+def _decision_tree(parameters: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.tree import DecisionTreeClassifier
+
+    return DecisionTreeClassifier(random_state=seed, **parameters)
+
+
+def _random_forest(parameters: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(random_state=seed, **parameters)
+
+
+def _logistic_regression(parameters: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(**{**_NEWTON, "random_state": seed, **parameters})
+
+
+def _nearest_neighbours(parameters: Mapping[str, Any], seed: int) -> Any:  # noqa: ARG001 - nothing is drawn
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(**parameters)
+
+
+def _xgboost(parameters: Mapping[str, Any], seed: int) -> Any:
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(**{"random_state": seed, "tree_method": "hist", "n_jobs": 1, **parameters})
+
+
+ALGORITHMS: dict[str, tuple[Build, Shortcut | None]] = {
+    "decision_tree": (_decision_tree, None),
+    "random_forest": (_random_forest, FirstTrees()),
+    "logistic_regression": (_logistic_regression, None),
+    "nearest_neighbours": (_nearest_neighbours, NearestOfMany()),
+    "xgboost": (_xgboost, FirstRounds()),
+}
+
+
+def make_algorithm(name: str, model: Model) -> Algorithm:
+    """Return how a declared model is built.
+
+    Raises:
+        SpecError: The class cannot be imported.
+    """
+    options: dict[str, Any] = {"fixed": model.parameters, "sample_weight": model.sample_weight}
+    if model.estimator is None:
+        build, shortcut = ALGORITHMS[name]
+        return Algorithm(name=name, build=build, shortcut=shortcut, **options)
+    made = load_name(model.estimator, "model class")
+    shortcut = getattr(made, "stepzero_shortcut", None)
+    return Algorithm(name=name, build=_builder(made), shortcut=shortcut, **options)
+
+
+def score_rows(estimator: Any, features: Floats) -> Floats:
+    """Return how likely each row is positive: a probability, or a decision function's value.
+
+    Raises:
+        StageError: The estimator has neither, or learned of no positive class.
+    """
+    if hasattr(estimator, "predict_proba"):
+        return positive_column(estimator, np.asarray(estimator.predict_proba(features), dtype=np.float64))
+    if hasattr(estimator, "decision_function"):
+        return np.asarray(estimator.decision_function(features), dtype=np.float64)
+    raise StageError(
+        f"model class {type(estimator).__name__}",
+        value=bare("neither predict_proba nor decision_function"),
+        allowed="an estimator that scores rows",
+        action="wrap it, for example with sklearn.calibration.CalibratedClassifierCV",
+    )
+
+
+def positive_column(estimator: Any, probabilities: Floats) -> Floats:
+    """Return the column of the positive class, 1."""
+    found = np.flatnonzero(np.asarray(estimator.classes_) == 1)
+    if not len(found):
+        raise StageError(
+            f"classes of {type(estimator).__name__}",
+            value=bare(list(estimator.classes_)),
+            allowed="0 and 1",
+            action="give the model rows of both classes",
+        )
+    return np.ascontiguousarray(probabilities[:, found[0]])
+
+
+def _builder(made: Any) -> Build:
+    def build(parameters: Mapping[str, Any], seed: int) -> Any:
+        takes = inspect.signature(made).parameters
+        seeded = {"random_state": seed} if "random_state" in takes else {}
+        return made(**{**seeded, **parameters})
+
+    return build

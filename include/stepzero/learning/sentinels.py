@@ -1,0 +1,187 @@
+"""Leak sentinels: checks on every run that nothing of the held-out rows reached the training.
+
+Each returns a `Finding`; together they say whether the figures on untouched rows can be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stepzero.core.errors import StepzeroError
+from stepzero.core.verdict import Reason
+from stepzero.learning.folds import ALL, Fold
+from stepzero.learning.table import Table
+from stepzero.learning.transform import Transformer
+from stepzero.measures.ranking import roc_auc
+
+ALARM = 1e-5
+"""Chance of an alarm without a leak that is accepted."""
+SIGMAS = 4.5
+"""Two-sided distance from chance for that."""
+SHUFFLED_ROWS = 6_000
+"""Rows that the shuffled-label check is made on at most."""
+
+MakeFold = Callable[[str, Table], Fold]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one sentinel saw."""
+
+    name: str
+    passed: bool
+    observed: str
+    bound: str
+
+    def reason(self) -> Reason:
+        """Return the finding as a reason of a verdict."""
+        return Reason(rule=f"sentinel {self.name}", column=None, observed=self.observed, bound=self.bound)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return asdict(self)
+
+
+def check_prevalence(train: Table, test: Table) -> Finding:
+    """Check that the held-out rows have the training rows' share of positives: that nobody resampled them.
+
+    A row's side of the split is chance, so the count of positives among the held-out rows is hypergeometric.
+    """
+    from scipy.stats import hypergeom
+
+    held, rows = len(test.target), len(train.target) + len(test.target)
+    positives, all_positives = int(test.target.sum()), int(test.target.sum() + train.target.sum())
+    low, high = (int(bound) for bound in hypergeom.ppf([ALARM / 2, 1 - ALARM / 2], rows, all_positives, held))
+    return Finding(
+        name="prevalence",
+        passed=low <= positives <= high,
+        observed=f"{positives} positives among {held} held-out rows",
+        bound=f"{low} to {high}, as chance would have it",
+    )
+
+
+def check_counts(test: Table, expected: dict[str, int] | None) -> Finding:
+    """Check that the held-out rows are as many, of each class, as preparation counted."""
+    seen = {"positive": int(test.target.sum()), "rows": len(test.target)}
+    wanted = expected or seen
+    return Finding(name="held-out counts", passed=seen == wanted, observed=str(seen), bound=str(wanted))
+
+
+def check_rows(train: Table, test: Table, scored: Sequence[pd.DataFrame]) -> Finding:
+    """Check that no row is on both sides or twice, and that out-of-fold rows are the training rows, none made up.
+
+    Args:
+        train: Training rows.
+        test: Held-out rows.
+        scored: Out-of-fold scores of every cell.
+    """
+    known = set(train.row_ids)
+    shared = known & set(test.row_ids)
+    twice = len(train.row_ids) - len(known) + len(test.row_ids) - len(set(test.row_ids))
+    strange = sum(_strange_rows(frame, train) for frame in scored)
+    return Finding(
+        name="row ids",
+        passed=not shared and not twice and not strange,
+        observed=f"{len(shared)} rows on both sides, {twice} twice, {strange} out of place among out-of-fold rows",
+        bound="0",
+    )
+
+
+def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
+    """Check that a stored fold holds nothing of its validation rows.
+
+    Its rows must be training rows, its transformer must be what those rows alone teach, and its synthetic
+    rows must come out again, to the last bit, from those rows alone.
+
+    Args:
+        fold: As it was stored.
+        train: All training rows.
+        again: Makes a fold by name from a table; it is given a table without the validation rows.
+    """
+    source = fold.resampled.source
+    validation = fold.validation(train)
+    wrong = int(np.isin(source[source >= 0], validation).sum())
+    outside = np.setdiff1d(np.arange(len(train.target)), validation)
+    alone = _subset(train, outside)
+    made = again(ALL, alone)
+    moved = np.where(made.resampled.source >= 0, outside[np.maximum(made.resampled.source, 0)], made.resampled.source)
+    same_rows = np.array_equal(moved, source) and np.array_equal(made.resampled.synthetic, fold.resampled.synthetic)
+    same_state = _learned(made.transformer) == _learned(fold.transformer)
+    return Finding(
+        name=f"fold {fold.name}",
+        passed=not wrong and same_rows and same_state,
+        observed=(
+            f"{wrong} validation rows in training, transformer {_same(same_state)}, resampled rows {_same(same_rows)}"
+        ),
+        bound="what the fold's own training rows give",
+    )
+
+
+def check_shuffled(train: Table, make: MakeFold, *, seed: int) -> Finding:
+    """Check that the whole procedure finds nothing where there is nothing to find.
+
+    Labels are drawn anew (a fifth positive, so that chance has narrow bounds), rows are transformed, resampled
+    and learned by heart (a full-grown tree), and the validation rows of one fold are scored: the ROC AUC must
+    be chance, whose spread is Mann and Whitney's.
+    """
+    from sklearn.tree import DecisionTreeClassifier
+
+    small = _shuffled(train, seed)
+    name = str(small.folds[0])
+    try:
+        fold = make(name, small)
+    except (ValueError, RuntimeError, StepzeroError) as error:
+        return Finding(name="shuffled labels", passed=True, observed=f"nothing to learn from: {error}", bound="chance")
+    rows = fold.training_rows(small)
+    tree = DecisionTreeClassifier(random_state=seed).fit(rows.features, rows.target)
+    target = small.target[fold.validation(small)]
+    score = tree.predict_proba(fold.validation_features(small))[:, 1]
+    positives, negatives = int(target.sum()), int(len(target) - target.sum())
+    room = SIGMAS * float(np.sqrt((positives + negatives + 1) / (12 * positives * negatives)))
+    found = roc_auc(target, score)
+    return Finding(
+        name="shuffled labels",
+        passed=abs(found - 0.5) <= room,
+        observed=f"ROC AUC {found:.3f}",
+        bound=f"{0.5 - room:.3f} to {0.5 + room:.3f}",
+    )
+
+
+def _strange_rows(scored: pd.DataFrame, train: Table) -> int:
+    """Count rows that are not the training rows in their order, each scored once by its own fold."""
+    if len(scored) != len(train.row_ids):
+        return abs(len(scored) - len(train.row_ids))
+    other = scored["_row_id"].to_numpy(dtype=str) != train.row_ids
+    return int((other | (scored["fold"].to_numpy() != train.fold)).sum())
+
+
+def _subset(table: Table, rows: Any) -> Table:
+    return table.replaced(
+        row_ids=table.row_ids[rows],
+        features=table.features.iloc[rows].reset_index(drop=True),
+        target=table.target[rows],
+        weight=table.weight[rows],
+        fold=None if table.fold is None else table.fold[rows],
+    )
+
+
+def _shuffled(train: Table, seed: int) -> Table:
+    generator = np.random.default_rng(seed)
+    rows = np.sort(generator.permutation(len(train.target))[:SHUFFLED_ROWS])
+    small = _subset(train, rows)
+    target = np.zeros(len(rows), dtype=np.int64)
+    target[generator.permutation(len(rows))[: len(rows) // 5]] = 1
+    return small.replaced(target=target, weight=np.ones(len(rows)))
+
+
+def _learned(transformer: Transformer) -> dict[str, Any]:
+    return {name: value for name, value in transformer.to_state().items() if name != "declared"}
+
+
+def _same(same: bool) -> str:
+    return "the same" if same else "another"

@@ -1,0 +1,106 @@
+"""Prepared rows as the learning part sees them: raw features, target as 0 and 1, weights, folds, row ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stepzero.core.errors import InputError, SpecError, bare
+from stepzero.learning.transform import feature_columns
+from stepzero.measures.checks import Floats, Integers
+from stepzero.measures.weights import base_rate_weights
+from stepzero.spec.data import Problem, Weight
+
+ROW_ID, FOLD = "_row_id", "_fold"
+_KINDS = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean", "M": "timestamp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of one side of the split, in the order of the dataset."""
+
+    row_ids: npt.NDArray[Any]
+    features: pd.DataFrame
+    target: Integers
+    weight: Floats
+    fold: Integers | None = None
+
+    @property
+    def folds(self) -> list[int]:
+        """Return the numbers of the folds."""
+        return [] if self.fold is None else [int(number) for number in np.unique(self.fold)]
+
+    def feature_types(self) -> dict[str, str]:
+        """Return the raw features with their types, in order."""
+        return {str(name): _type(kind) for name, kind in self.features.dtypes.items()}
+
+    def replaced(self, **changes: Any) -> Table:
+        """Return a table with some parts replaced."""
+        return Table(**{**self.__dict__, **changes})
+
+
+def make_table(frame: pd.DataFrame, problem: Problem, weight: Weight | None) -> Table:
+    """Make a table of prepared rows.
+
+    Raises:
+        SpecError: The problem is not a classification.
+        InputError: A needed column is missing, or only one class is there.
+    """
+    if problem.kind != "classification":
+        raise SpecError(
+            "problem.kind", value=problem.kind, allowed="classification", action="use a stage of your own for training"
+        )
+    column = weight.column if weight else None
+    for name in [ROW_ID, problem.target, *([column] if column else [])]:
+        _require(frame, name)
+    target = _target(frame, problem)
+    names = feature_columns([str(name) for name in frame.columns], problem.target, column)
+    return Table(
+        row_ids=frame[ROW_ID].to_numpy(dtype=str),
+        features=frame[names].reset_index(drop=True),
+        target=target,
+        weight=_weights(frame, target, weight),
+        fold=frame[FOLD].to_numpy(dtype=np.int64) if FOLD in frame else None,
+    )
+
+
+def _target(frame: pd.DataFrame, problem: Problem) -> Integers:
+    values = frame[problem.target]
+    target = np.asarray(values == problem.positive).astype(np.int64)
+    if values.isna().any() or target.min(initial=1) == target.max(initial=0):
+        counts = {str(value): int(count) for value, count in values.value_counts(dropna=False).items()}
+        raise InputError(
+            f"target {problem.target}",
+            value=bare(f"{len(frame)} rows with counts {counts}"),
+            allowed=f"rows of the positive class {problem.positive!r} and of another, none missing",
+            action="check problem.positive, or land a batch with both classes",
+        )
+    return target
+
+
+def _weights(frame: pd.DataFrame, target: Integers, weight: Weight | None) -> Floats:
+    if weight and weight.base_rate:
+        return base_rate_weights(target, weight.base_rate)
+    if weight and weight.column:
+        return frame[weight.column].to_numpy(dtype=np.float64)
+    return np.ones(len(target))
+
+
+def _require(frame: pd.DataFrame, name: str) -> None:
+    if name not in frame.columns:
+        raise InputError(
+            f"prepared column {name}",
+            value=bare("missing"),
+            allowed=", ".join(str(column) for column in frame.columns),
+            action="keep the column in the prepare section",
+        )
+
+
+def _type(kind: Any) -> str:
+    if kind == np.int32:
+        return "int"
+    return _KINDS.get(getattr(kind, "kind", "O"), "string")

@@ -1,0 +1,19 @@
+"""Which versions fitted a model; told in its metadata."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("numpy", "pandas", "scikit-learn", "imbalanced-learn", "xgboost", "lightgbm")
+
+
+def versions() -> dict[str, str]:
+    """Return Python's version and those of the packages that models are made with."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
