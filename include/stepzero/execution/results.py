@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.datasets import is_whole
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from stepzero.core.keys import Key
 
 FORMAT_VERSION = 1
+_RESULT = re.compile(r"result-\d{5}\.json")
 
 
 def result_folder(use_case: str, stage: str, key: Key) -> str:
@@ -90,10 +92,7 @@ def _to_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
 
 
 def _numbered(store: Store, folder: str) -> list[str]:
-    depth = folder.count("/") + 1
-    return [
-        uri for uri in store.list(folder) if uri.count("/") == depth and uri.rpartition("/")[2].startswith("result-")
-    ]
+    return [uri for uri in store.list(folder) if _RESULT.fullmatch(uri.removeprefix(f"{folder}/"))]
 
 
 def _reference(uri: str, data: dict[str, Any]) -> ResultReference:
