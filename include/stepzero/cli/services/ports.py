@@ -70,6 +70,9 @@ def _told(process: psutil.Process | None) -> str:
     if process is None:
         return "a process that this user cannot see"
     try:
+        variables = process.environ()
+        if MARK in variables:
+            return f"process {process.pid}, {variables[MARK]} of STEPZERO_HOME={variables.get('STEPZERO_HOME')}"
         return f"process {process.pid} ({' '.join(process.cmdline())[:100] or process.name()})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return f"process {process.pid}"
