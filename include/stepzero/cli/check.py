@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from stepzero.core.errors import DONE, WRONG_USE, SpecError
+from stepzero.core.stages import find_stage
+from stepzero.spec.base import is_dotted
 from stepzero.spec.load import include_folder, load_environment, load_use_case
+from stepzero.spec.use_case import UseCase
 
 
 def check(
@@ -18,7 +21,7 @@ def check(
     status = DONE
     for name in names or sorted(path.stem for path in folder.glob("*.yaml")):
         try:
-            load_use_case(name)
+            _check_names(load_use_case(name))
         except SpecError as error:
             typer.echo(str(error), err=True)
             status = WRONG_USE
@@ -26,3 +29,22 @@ def check(
             typer.echo(f"{name}: good")
     load_environment()
     raise typer.Exit(status)
+
+
+def _check_names(use_case: UseCase) -> None:
+    """Import what the file names of the user's own.
+
+    Raises:
+        SpecError: Something of that name cannot be imported here.
+    """
+    from stepzero.learning.names import load_name
+
+    train = use_case.train
+    own = [(rule.rule, "quality rule") for rule in use_case.quality.rules if is_dotted(rule.rule)]
+    own += [(sampler, "sampler") for sampler in use_case.resample if is_dotted(sampler)]
+    own += [(train.metric, "metric")] if train and is_dotted(train.metric) else []
+    own += [(model.estimator, "model class") for model in train.models.values() if model.estimator] if train else []
+    for name, what in own:
+        load_name(name, what)
+    for name in use_case.stages:
+        find_stage(name)

@@ -1,0 +1,148 @@
+"""Both wheels, built, installed into an environment that does not see the tree, and used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).parent / "outside_project"
+pytestmark = pytest.mark.e2e
+
+
+class Installed:
+    """An environment with the wheels, and the locked packages behind them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.bin = folder, folder / "venv" / "bin"
+        self.wheels: list[Path] = []
+
+    def make(self) -> None:
+        """Build both wheels and install them without their dependencies, which the lock brings."""
+        build = [sys.executable, str(ROOT / "packaging" / "build.py"), "--out", str(self.folder / "dist")]
+        told = subprocess.run(build, capture_output=True, text=True, check=True).stdout
+        self.wheels = [Path(line) for line in told.split()]
+        subprocess.run([sys.executable, "-m", "venv", str(self.folder / "venv")], check=True)
+        site = next((self.folder / "venv" / "lib").glob("python3.*/site-packages"))
+        (site / "locked.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
+        pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        subprocess.run([*pip, *map(str, self.wheels)], check=True)
+
+    def run(
+        self, *words: str, path: str = "", check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment where nothing names the tree."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STEPZERO", "AIRFLOW", "PY"))}
+        kept |= {"PATH": f"{self.bin}{os.pathsep}{kept['PATH']}", "VIRTUAL_ENV": str(self.folder / "venv")}
+        kept |= {"STEPZERO_HOME": str(self.folder / "home"), "AIRFLOW_HOME": str(self.folder / "airflow")}
+        kept |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": path, **variables}
+        done = subprocess.run(
+            [str(self.bin / words[0]), *words[1:]], cwd=ROOT, env=kept, capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, f"{words}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return done
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    made = Installed(tmp_path_factory.mktemp("wheels"))
+    made.make()
+    return made
+
+
+def test_both_wheels_hold_what_they_should_and_one_version(installed: Installed) -> None:
+    library, airflow = (set(zipfile.ZipFile(wheel).namelist()) for wheel in installed.wheels)
+    assert {
+        "stepzero/py.typed",
+        "stepzero/project/environments/local.yaml",
+        "stepzero/project/jobs/stage.py",
+    } <= library
+    assert "stepzero/generators/credit_card_parameters.csv" in library
+    assert not [name for name in library if name.startswith(("tests", "stepzero_airflow")) or "__pycache__" in name]
+    assert {name.partition("/")[0] for name in airflow if ".dist-info" not in name} == {"stepzero_airflow"}
+    version = installed.wheels[0].name.split("-")[1]
+    meta = next(name for name in airflow if name.endswith("METADATA"))
+    assert f"Requires-Dist: stepzero=={version}" in zipfile.ZipFile(installed.wheels[1]).read(meta).decode()
+
+
+def test_core_dependencies_are_light(installed: Installed) -> None:
+    wheel = zipfile.ZipFile(installed.wheels[0])
+    meta = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
+    always = {
+        re.match(r"[\w-]+", line.removeprefix("Requires-Dist: "))[0].lower()
+        for line in meta.splitlines()
+        if line.startswith("Requires-Dist") and "extra ==" not in line
+    }
+    assert always == {"pydantic", "pyyaml", "fsspec", "typer", "rich"}
+
+
+def test_command_runs_from_the_wheel(installed: Installed) -> None:
+    where = installed.run("python", "-c", "import stepzero, stepzero_airflow; print(stepzero.__file__)").stdout
+    assert where.startswith(str(installed.folder))
+    assert "quality gate" in installed.run("stepzero", "--help").stdout
+    told = installed.run("stepzero", "check", path=str(PROJECT / "include"), STEPZERO_INCLUDE=str(PROJECT / "include"))
+    assert "late_parcels: good" in told.stdout
+
+
+def test_stage_command_tells_what_is_missing(installed: Installed) -> None:
+    words = ["stage", "prepare", "--use-case", "late_parcels", "--run", "none", "--attempt", "1"]
+    told = installed.run("stepzero", *words, check=False, STEPZERO_ENVIRONMENT="local")
+    assert told.returncode == 1
+    assert "plan of run none of late_parcels" in told.stdout + told.stderr
+
+
+def test_plain_airflow_loads_the_plugin_by_its_entry_point(installed: Installed) -> None:
+    told = installed.run("python", "-m", "airflow", "plugins", "--output", "json").stdout
+    plugins = {plugin["name"]: plugin for plugin in json.loads(told[told.index("[") :])}
+    assert "EntryPoint" in str(plugins["stepzero"]["source"])
+    assert "stepzero-airflow" in str(plugins["stepzero"]["source"])
+
+
+# Importing one of these raises: as if only the light packages were installed beside Airflow.
+_BLOCK = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"pyspark", "pydeequ", "pandas", "numpy", "sklearn", "mlflow", "xgboost"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_dag_of_somebody_else_parses_beside_a_plain_airflow(installed: Installed) -> None:
+    code = f"{_BLOCK}\nsys.argv = ['x', {str(PROJECT / 'dags' / 'late_parcels.py')!r}]\n"
+    code += "import runpy; print(sorted(runpy.run_path(sys.argv[1])['late_parcels']().task_dict))"
+    variables = {"STEPZERO_INCLUDE": str(PROJECT / "include"), "STEPZERO_ENVIRONMENT": "project"}
+    told = installed.run("python", "-c", code, **variables).stdout
+    assert "train.evaluate" in told
+
+
+def _pytest(installed: Installed, *words: str) -> str:
+    options = ["-o", "pythonpath=tests", "-p", "no:cacheprovider", "-q", "--no-header"]
+    variables = {"STEPZERO_FROM_WHEELS": "1", "STEPZERO_INCLUDE": str(ROOT / "include")}
+    for name in ("cache", "bootstrap"):
+        kept = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / name
+        link = installed.folder / "home" / name
+        link.parent.mkdir(exist_ok=True)
+        if kept.is_dir() and not link.exists():
+            link.symlink_to(kept)
+    return installed.run("python", "-m", "pytest", *options, *words, **variables).stdout
+
+
+def test_library_tests_pass_against_the_wheels(installed: Installed) -> None:
+    told = _pytest(installed, "tests/library", "-n", "2")
+    assert int(re.search(r"(\d+) passed", told)[1]) > 20
+
+
+@pytest.mark.spark
+def test_outside_project_runs_from_the_wheels(installed: Installed) -> None:
+    told = _pytest(installed, "tests/e2e/outside_project_checks.py")
+    assert "7 passed" in told, told
