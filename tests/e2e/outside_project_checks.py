@@ -61,8 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     if cache.is_dir():
         (home / "cache").symlink_to(cache)
     paths = [str(PROJECT / "include"), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)]
-    if not os.environ.get("STEPZERO_FROM_WHEELS"):
-        paths += [str(ROOT / "include"), str(ROOT / "plugins")]
+    paths += [str(ROOT / "include"), str(ROOT / "plugins")]  # from the wheels: nothing of ours is there
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEPZERO_HOME", str(home))
         patch.setenv("STEPZERO_INCLUDE", str(PROJECT / "include"))

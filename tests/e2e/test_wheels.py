@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -37,7 +38,7 @@ class Installed:
         subprocess.run([*pip, *map(str, self.wheels)], check=True)
 
     def run(
-        self, *words: str, path: str = "", check: bool = True, **variables: str
+        self, *words: str, path: str = "", folder: Path = PROJECT, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment where nothing names the tree."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STEPZERO", "AIRFLOW", "PY"))}
@@ -45,7 +46,7 @@ class Installed:
         kept |= {"STEPZERO_HOME": str(self.folder / "home"), "AIRFLOW_HOME": str(self.folder / "airflow")}
         kept |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": path, **variables}
         done = subprocess.run(
-            [str(self.bin / words[0]), *words[1:]], cwd=ROOT, env=kept, capture_output=True, text=True, check=False
+            [str(self.bin / words[0]), *words[1:]], cwd=folder, env=kept, capture_output=True, text=True, check=False
         )
         assert not check or done.returncode == 0, f"{words}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         return done
@@ -125,16 +126,33 @@ def test_dag_of_somebody_else_parses_beside_a_plain_airflow(installed: Installed
     assert "train.evaluate" in told
 
 
+def _tree_without_library(installed: Installed) -> Path:
+    """Copy what the tests read, but not what they test: a path that names the tree finds nothing of it."""
+    copy = installed.folder / "tree"
+    if not copy.exists():
+        unwanted = shutil.ignore_patterns(
+            "__pycache__", "test_doctor.py", "test_bootstrap*.py"
+        )  # the project's own set-up
+        shutil.copytree(ROOT / "tests", copy / "tests", ignore=unwanted)
+        for name in ("usecases", "environments", "jobs"):
+            shutil.copytree(ROOT / "include" / name, copy / "include" / name)
+        for name in ("pyproject.toml", "requirements.txt"):
+            shutil.copy(ROOT / name, copy / name)
+        if (ROOT.parent / "shared").is_dir():
+            (installed.folder / "shared").symlink_to(ROOT.parent / "shared")
+        home = installed.folder / "home"
+        home.mkdir()
+        kept = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
+        if kept.is_dir():
+            (home / "cache").symlink_to(kept)
+    return copy
+
+
 def _pytest(installed: Installed, *words: str) -> str:
     options = ["-o", "pythonpath=tests", "-p", "no:cacheprovider", "-q", "--no-header"]
-    variables = {"STEPZERO_FROM_WHEELS": "1", "STEPZERO_INCLUDE": str(ROOT / "include")}
-    for name in ("cache", "bootstrap"):
-        kept = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / name
-        link = installed.folder / "home" / name
-        link.parent.mkdir(exist_ok=True)
-        if kept.is_dir() and not link.exists():
-            link.symlink_to(kept)
-    return installed.run("python", "-m", "pytest", *options, *words, **variables).stdout
+    copy = _tree_without_library(installed)
+    variables = {"STEPZERO_INCLUDE": str(copy / "include")}
+    return installed.run("python", "-m", "pytest", *options, *words, folder=copy, **variables).stdout
 
 
 def test_library_tests_pass_against_the_wheels(installed: Installed) -> None:

@@ -73,6 +73,9 @@ def _guarded(run: Callable[[], int], request: Request, store: Store) -> int:
     """Turn every error into a readable line, an error file in the store, and an exit status."""
     try:
         return run()
+    except _Ended as ended:
+        log.warning("ended by %s", signal.Signals(int(str(ended.code)) - 128).name)
+        raise
     except StepzeroError as error:
         return _told(error, request, store)
     except Exception as error:
@@ -124,11 +127,14 @@ def _store_full(store: Store) -> StoreFullError:
     )
 
 
+class _Ended(SystemExit):
+    """The wish to end in order, so that temporary folders go; its code is 128 + the signal."""
+
+
 def _terminate(number: int, frame: object) -> None:
-    """End in order, so that temporary folders go."""
+    """Do nothing but raise: the signal may have come while a log line was being written."""
     del frame
-    log.warning("ended by %s", signal.Signals(number).name)
-    sys.exit(128 + number)
+    raise _Ended(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
