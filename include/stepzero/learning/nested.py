@@ -81,7 +81,7 @@ class NearestOfMany:
 
     def applies(self, parameters: Mapping[str, Any]) -> bool:
         """Tell whether neighbours count alike; weights by distance are added up in another order."""
-        return parameters.get("weights", "uniform") == "uniform"
+        return str(parameters.get("weights", "uniform")) == "uniform"
 
     def scores(self, fitted: Any, features: Floats, values: Sequence[int]) -> Scores:
         """Count positives among the first k; a k whose last place is tied across classes is asked on its own."""

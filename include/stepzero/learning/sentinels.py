@@ -6,7 +6,7 @@ Each returns a `Finding`; together they say whether the figures on untouched row
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Finding:
     passed: bool
     observed: str
     bound: str
+
+    def named(self, name: str) -> Finding:
+        """Return the finding under another name."""
+        return replace(self, name=name)
 
     def reason(self) -> Reason:
         """Return the finding as a reason of a verdict."""

@@ -1,0 +1,45 @@
+"""What all pictures share: one look, and the same bytes for the same content."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+BLUE, ORANGE, GREEN, GREY, INK = "#1f6f9f", "#d9722e", "#5b9a6f", "#c4c8cc", "#30343a"
+_STYLE: Any = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Yield a figure and its axes, drawn without a screen; nothing global is changed or kept."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        made = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(made)
+        yield made, made.subplots(rows, columns)
+
+
+def png(made: Any) -> bytes:
+    """Return a figure as PNG; without the version of what drew it, so that bytes depend on content only."""
+    stream = io.BytesIO()
+    made.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,60 @@
+"""Look at the training rows before anything is learned from them; held-out rows stay unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepzero.adapters.datasets import commit_dataset
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.stages import Record, StageInput, StageResult, stage
+from stepzero.learning.exploration import Exploration, exploration_pictures, explore_table
+from stepzero.learning.table import make_table
+
+
+@stage(sections=("problem", "weight"), architecture_matters=True)
+def explore(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Draw class balance, distributions by class and correlations, and say them in figures."""
+    frame = workspace.read_frame(inputs["prepared"].output("train"))
+    table = make_table(frame, use_case.problem, use_case.weight)
+    found = explore_table(table)
+    workspace.log.info("%s", found.text())
+    pictures = exploration_pictures(found, table)
+    for name, data in pictures.items():
+        workspace.write_file(f"pictures/{name}", data)
+    workspace.write_file("features.txt", found.text() + "\n")
+    folder = f"{workspace.folder}/pictures"
+    return StageResult(
+        outputs={
+            "pictures": commit_dataset(workspace.store, folder, rows=None, schema=[], producer=workspace.stage),
+            "figures": workspace.write_json("features.json", found.to_json()),
+        },
+        values=_values(found),
+        summary=_summary(found),
+        records=(_record(found, pictures),),
+    )
+
+
+def _values(found: Exploration) -> dict[str, Any]:
+    told = found.to_json()
+    best = found.features["separation"].sort_values(ascending=False, kind="stable").head(5)
+    return {name: told[name] for name in ("positives", "negatives", "positive_share")} | {
+        "best_separation": {str(name): float(value) for name, value in best.items()}
+    }
+
+
+def _summary(found: Exploration) -> str:
+    rows = found.positives + found.negatives
+    told = f"{found.positives} positives among {rows} training rows ({found.positives / rows:.2%})"
+    best = list(_values(found)["best_separation"])[:3]
+    return f"{told}; told apart best by {', '.join(best)}" if best else told
+
+
+def _record(found: Exploration, pictures: dict[str, bytes]) -> Record:
+    return Record(
+        metrics={"train.positives": float(found.positives), "train.negatives": float(found.negatives)},
+        files={
+            **{f"exploration/{name}": f"pictures/{name}" for name in pictures},
+            "exploration/features.txt": "features.txt",
+            "exploration/features.json": "features.json",
+        },
+    )
