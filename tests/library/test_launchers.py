@@ -167,7 +167,7 @@ def test_launch_runs_the_command_with_secrets_in_memory_only(tmp_path: Path) -> 
     finished = launch(StageResources(), argv, variables, lines.append)
     assert finished.status == 1
     assert lines == [
-        "ERROR plan of run none of toy: got none. Allowed: a run that has a plan. "
+        "ERROR plan of run none of toy: got none. Allowed: a run that has a plan. "  # noqa: ISC004
         "Do: run its first task, or name another run"
     ]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]

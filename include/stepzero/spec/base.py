@@ -29,6 +29,20 @@ def read_share(value: Any) -> Any:
     return value
 
 
+class ElsewhereError(ValueError):
+    """Reject a value for what another section says; names the place that is at fault.
+
+    Args:
+        message: What is allowed there.
+        location: Keys from the top of the file.
+        value: What stands there.
+    """
+
+    def __init__(self, message: str, *, location: tuple[str | int, ...], value: object) -> None:
+        super().__init__(message)
+        self.location, self.value = location, value
+
+
 Share = Annotated[float, BeforeValidator(read_share), Field(ge=0, le=1)]
 OpenShare = Annotated[float, BeforeValidator(read_share), Field(gt=0, lt=1)]
 

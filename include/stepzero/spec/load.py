@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stepzero.core.errors import SpecError, bare, did_you_mean
-from stepzero.spec.base import NAME
+from stepzero.spec.base import NAME, ElsewhereError
 from stepzero.spec.environment import Environment
 from stepzero.spec.use_case import UseCase
 
@@ -158,6 +158,9 @@ def _explain(error: ValidationError, model: type[BaseModel], path: Path | None) 
     location = first["loc"]
     allowed = first["msg"].removeprefix("Value error, ")
     value: object = first.get("input")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ElsewhereError):
+        location, value = (*location, *cause.location), cause.value
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         allowed = f"a known key; {did_you_mean(str(location[-1]), known)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import NAME, Section
+from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.quality import Quality
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
@@ -52,21 +52,20 @@ class UseCase(Section):
     def _columns(self) -> UseCase:
         if self.source and self.problem:
             known = {*self.source.columns, *self.prepare.derive}
-            self._must_know(known, self.problem.target, "problem.target")
-            for group in (self.pipeline.scale, self.pipeline.impute, self.pipeline.outliers):
-                for columns in group.values():
+            self._must_know(known, self.problem.target, ("problem", "target"))
+            for group in ("scale", "impute", "outliers"):
+                for kind, columns in getattr(self.pipeline, group).items():
                     for column in columns:
-                        self._must_know(known, column, "pipeline")
+                        self._must_know(known, column, ("pipeline", group, kind))
         return self
 
     @staticmethod
-    def _must_know(known: set[str], column: str, where: str) -> None:
+    def _must_know(known: set[str], column: str, location: tuple[str, ...]) -> None:
         from stepzero.core.errors import did_you_mean
 
         if column not in known:
-            nearest = did_you_mean(column, known)
-            msg = f"{where} names a column that is neither in source.columns nor derived: {column!r}; {nearest}"
-            raise ValueError(msg)
+            msg = f"a column of source.columns or a derived one; {did_you_mean(column, known)}"
+            raise ElsewhereError(msg, location=location, value=column)
 
     def section_digest(self, name: str) -> str:
         """Return the digest of one section, defaults included."""

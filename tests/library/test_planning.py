@@ -1,0 +1,143 @@
+"""What a run freezes: which files, which window, who approves; and the ledger behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepzero.adapters.ledger import Accepted, accept, accepted_batches, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.store import Store
+from stepzero.core.errors import InputError, SpecError
+from stepzero.core.references import Reference
+from stepzero.execution.planning import PlanRequest, commit_plan, make_plan
+from stepzero.spec.environment import Environment
+from stepzero.spec.plan import Champion, Plan
+
+USE_CASE = "credit_card_fraud"
+PREFIX = f"landing/{USE_CASE}/"
+ENVIRONMENT = Environment(name="local", store="file:///x", approval="rule")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(f"file://{tmp_path}/store")
+    store.write_text(f"{PREFIX}a.csv", "rows of a")
+    return store
+
+
+def plan(
+    store: Store, *, as_of: str = "2026-11-21T00:00:00+00:00", environment: Environment = ENVIRONMENT, **more: Any
+) -> Plan:
+    request = PlanRequest(use_case=USE_CASE, run=more.pop("run", "r1"), as_of=as_of, **more)
+    return make_plan(request, store, environment, Champion(version="3", digest="d"))
+
+
+def entry(store: Store, name: str, day: int) -> Accepted:
+    """Accept a landed file as the batch of a day."""
+    store.write_text(f"{PREFIX}{name}.csv", f"rows of {name}")
+    batch = make_batch(store, [f"{PREFIX}{name}.csv"], f"2026-11-{day:02d}")
+    reference = Reference(uri=f"results/{name}", digest=f"digest of {name}", kind="dataset", rows=1).to_json()
+    accepted = Accepted(
+        partition=batch.partition, digest=batch.digest, files=batch.files, accepted=reference,
+        as_of=f"2026-11-{day:02d}T00:00:00+00:00", run=name,
+    )  # fmt: skip
+    accept(store, USE_CASE, accepted)
+    return accepted
+
+
+def test_plan_freezes_batch_champion_and_cells(store: Store) -> None:
+    made = plan(store)
+    assert [file.uri for file in made.batch.files] == [f"{PREFIX}a.csv"]
+    assert made.batch.partition == made.batch.digest[:12]
+    assert made.champion is not None
+    assert made.champion.version == "3"
+    assert len(made.cells()) == 20
+
+
+def test_a_run_has_one_plan(store: Store) -> None:
+    first = commit_plan(store, plan(store))
+    store.write_text(f"{PREFIX}b.csv", "rows of b")
+    assert commit_plan(store, plan(store, form={"seed": 99})) == first
+
+
+def test_nothing_landed(tmp_path: Path) -> None:
+    empty = Store(f"file://{tmp_path}/none")
+    empty.write_text(f"{PREFIX}_SUCCESS", "hidden")
+    empty.write_text(f"{PREFIX}empty.csv", "")
+    with pytest.raises(InputError, match=r"landing folder .*: got no file\. .*Do: land one: bin/run --use-case"):
+        plan(empty)
+
+
+def test_landed_file_of_no_bytes_is_told(store: Store) -> None:
+    store.write_text(f"{PREFIX}empty.csv", "")
+    with pytest.raises(InputError, match=r"empty\.csv: got 0 bytes\. Allowed: a file with a header and rows"):
+        plan(store, uris=(f"{PREFIX}empty.csv",))
+    with pytest.raises(InputError, match=r"gone\.csv: got missing"):
+        plan(store, uris=(f"{PREFIX}gone.csv",))
+
+
+def test_named_batch_and_a_name_that_is_none(store: Store) -> None:
+    store.write_text(f"{PREFIX}b.csv", "rows of b")
+    for name in ("a", "a.csv", f"{PREFIX}a.csv"):
+        assert plan(store, form={"batch": name}).batch.files[0].uri == f"{PREFIX}a.csv"
+    with pytest.raises(InputError, match=r"form\.batch: got 'a\.cvs'\. Allowed: did you mean 'a\.csv'\?"):
+        plan(store, form={"batch": "a.cvs"})
+
+
+def test_window_holds_earlier_accepted_batches_only(store: Store) -> None:
+    for name, day in (("d18", 18), ("d19", 19), ("d22", 22)):
+        entry(store, name, day)
+    made = plan(store, form={"batch": "a"})
+    assert [member.partition for member in made.window] == ["2026-11-18", "2026-11-19"]
+    assert plan(store, form={"batch": "a", "window": "batch"}).window == ()
+    again = plan(store, form={"batch": "d19"}, as_of="2026-11-23T00:00:00+00:00")
+    assert [member.partition for member in again.window] == ["2026-11-18", "2026-11-22"], "a batch is not its own past"
+
+
+def test_waiting_is_what_no_accepted_batch_holds(store: Store) -> None:
+    entry(store, "done", 18)
+    store.write_text(f"{PREFIX}copy of done.csv", "rows of done")
+    assert waiting_uris(store, USE_CASE, PREFIX) == [f"{PREFIX}a.csv"]
+    assert len(landed_uris(store, PREFIX)) == 3
+
+
+def test_accepting_twice_is_one_entry_and_other_content_replaces(store: Store) -> None:
+    first = entry(store, "x", 18)
+    accept(store, USE_CASE, first)
+    assert len(store.list(f"ledger/{USE_CASE}")) == 1
+    other = first.model_copy(update={"digest": "other"})
+    accept(store, USE_CASE, other)
+    assert [one.digest for one in accepted_batches(store, USE_CASE)] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "form", "expected"),
+    [("rule", None, "rule"), ("rule", "person", "person"), ("person", "rule", "person"), ("person", None, "person")],
+)
+def test_approval_is_only_tightened(store: Store, environment: Any, form: str | None, expected: str) -> None:
+    made = plan(
+        store,
+        environment=ENVIRONMENT.model_copy(update={"approval": environment}),
+        form={"approval": form} if form else {},
+    )
+    assert made.approval == expected
+
+
+def test_form_with_an_unknown_stage_or_field(store: Store) -> None:
+    with pytest.raises(SpecError, match=r"form\.recompute: got 'prepar'\. Allowed: did you mean 'prepare'"):
+        plan(store, form={"recompute": ["prepar"]})
+    with pytest.raises(SpecError, match=r"sampler: got 'sampler'\. Allowed: a known key; did you mean 'samplers'"):
+        plan(store, form={"sampler": ["smote"]})
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True))
+def test_batch_does_not_depend_on_the_order_of_its_files(names: list[str]) -> None:
+    store = Store("memory://batches")
+    for name in "abc":
+        store.write_text(f"l/{name}.csv", f"rows of {name}")
+    uris = [f"l/{name}.csv" for name in names]
+    assert make_batch(store, uris) == make_batch(store, uris[::-1])
