@@ -1,0 +1,1 @@
+"""One module per outside system: the only importers of fsspec, pyspark, pydeequ and mlflow."""

@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,6 +85,13 @@ class Store:
             with self.files.open(self.path(uri), mode) as stream:
                 yield stream
 
+    def open_any(self, uri: str) -> AbstractContextManager[IO[Any]]:
+        """Open a file for reading: one of the store, or an absolute address such as ``file:///x.csv``."""
+        if "://" not in uri:
+            return self.open(uri)
+        folder, _, name = uri.rpartition("/")
+        return Store(folder).open(name)
+
     def read_text(self, uri: str) -> str:
         """Return a small file's text."""
         with self.open(uri) as stream:
@@ -103,7 +110,7 @@ class Store:
                 self.files.pipe_file(self.path(uri), text.encode())
 
     def write_json(self, uri: str, value: Any) -> None:
-        """Write a small JSON file, keys sorted."""
+        """Write a small JSON file; keys keep their order."""
         self.write_text(uri, dump_json(value))
 
     def create(self, uri: str, value: Any) -> bool:
@@ -196,8 +203,8 @@ class Store:
 
 
 def dump_json(value: Any) -> str:
-    """Return readable JSON with sorted keys."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return readable JSON; keys keep their order, which matters for columns and derived values."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _written_beside(path: Path, data: bytes) -> Path:

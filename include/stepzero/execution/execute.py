@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import resource
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.workspace import Workspace
-from stepzero.core.digests import digest_sources
+from stepzero.core.digests import digest_sources, digest_text
 from stepzero.core.errors import StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
@@ -161,7 +162,8 @@ def stage_key(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], request: R
     """Return the key: everything that may change the stage's result, by name."""
     sections = {name: plan.use_case.model_dump(mode="json", by_alias=True)[name] for name in info.sections}
     parts: dict[str, Any] = {"stage": info.target, "code": digest_sources(info.module), "lock": lock_digest()}
-    parts |= {f"section {name}": value for name, value in sections.items()}
+    # As text: the order of columns, of derived values and of a grid is part of what a section says.
+    parts |= {f"section {name}": digest_text(json.dumps(value)) for name, value in sections.items()}
     parts |= {f"plan {name}": plan.model_dump(mode="json", by_alias=True)[name] for name in info.plan}
     parts |= {f"input {name}": _digests(value) for name, value in inputs.items()}
     parts |= {f"code of {name}": digest_sources(_module_of(name)) for name in _dotted_names(sections)}

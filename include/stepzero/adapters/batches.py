@@ -1,0 +1,193 @@
+"""Landed files as a Spark frame: nothing is silently dropped, reordered or read as something else."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from typing import TYPE_CHECKING
+
+from stepzero.adapters.spark import quoted
+from stepzero.core.errors import InputError, bare, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from stepzero.adapters.store import Store
+    from stepzero.spec.data import Source
+    from stepzero.spec.plan import Batch, BatchFile
+
+UNREADABLE = "_unreadable"
+"""Names of the row's columns whose cell cannot be read as the declared type."""
+_CORRUPT = "_corrupt"
+_HEAD_BYTES = 1 << 16
+
+
+def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source | None) -> DataFrame:
+    """Read a batch with its declared columns and types, plus the column `UNREADABLE`.
+
+    A cell that cannot be read as its type becomes null and is named in `UNREADABLE`; the row is
+    judged by the gate. Without a source, Parquet is read as it is and CSV by inference.
+
+    Raises:
+        InputError: A file is no table, or its columns are not the declared ones.
+    """
+    if source is None:
+        return _read_undeclared(session, store, batch)
+    if source.format == "parquet":
+        return _read_parquet(session, store, batch, source)
+    if source.format == "csv":
+        for file in batch.files:
+            check_header(store, file, list(source.columns))
+    return _read_text_file(session, [_url(store, file.uri) for file in batch.files], source)
+
+
+def check_header(store: Store, file: BatchFile, declared: Sequence[str]) -> None:
+    """Check the first line of a CSV file, and that a row follows it.
+
+    Raises:
+        InputError: The file is binary, has another header, or has no row.
+    """
+    lines = _head(store, file)
+    columns = next(csv.reader(lines[:1]))
+    check_columns(file.uri, [name.strip() for name in columns], declared)
+    if len([line for line in lines[1:] if line.strip()]) == 0:
+        raise InputError(
+            f"landed file {file.uri}", value=bare("a header and no row"), allowed="rows", action="land the file again"
+        )
+
+
+def check_columns(uri: str, found: Sequence[str], declared: Sequence[str]) -> None:
+    """Compare columns with the declared ones, in order.
+
+    Raises:
+        InputError: One is missing, renamed, extra, given twice, or at another place.
+    """
+    if list(found) == list(declared):
+        return
+    missing = [name for name in declared if name not in found]
+    extra = [name for name in found if name not in declared]
+    if missing and extra:
+        nearest = did_you_mean(missing[0], extra)
+        problem = f"missing {', '.join(missing)}; not declared: {', '.join(extra)}; {nearest}"
+    elif missing:
+        problem = f"missing {', '.join(missing)}"
+    elif extra:
+        problem = f"not declared: {', '.join(extra)}"
+    else:
+        place = next(i for i, pair in enumerate(zip(found, declared, strict=False)) if pair[0] != pair[1])
+        problem = f"another order: column {place + 1} is {found[place]}, declared is {declared[place]}"
+    raise InputError(
+        f"columns of {uri}",
+        value=bare(problem),
+        allowed=f"exactly {', '.join(declared)}",
+        action="mend the file, or declare its columns in source.columns",
+    )
+
+
+def _read_text_file(session: SparkSession, paths: list[str], source: Source) -> DataFrame:
+    """Let Spark's own parser read types: one pass; only lines that it could not read are looked at again."""
+    from pyspark.sql import functions
+
+    schema = ", ".join(f"{quoted(name)} {kind}" for name, kind in source.columns.items())
+    reader = session.read.schema(f"{schema}, {_CORRUPT} string").option("columnNameOfCorruptRecord", _CORRUPT)
+    if source.format == "json":
+        frame = reader.json(paths)
+        texts = functions.from_json(functions.col(_CORRUPT), _text_schema(source))
+    else:
+        options = {"header": "true", "enforceSchema": "true", "nullValue": source.null_values[0]}
+        frame = reader.options(**options).csv(paths)
+        texts = functions.from_csv(functions.col(_CORRUPT), _text_schema(source))
+    return _with_unreadable(frame, source, texts)
+
+
+def _text_schema(source: Source) -> str:
+    return ", ".join(f"{quoted(name)} string" for name in source.columns)
+
+
+def _with_unreadable(frame: DataFrame, source: Source, texts: Column) -> DataFrame:
+    """Name the cells of a corrupt line that have a text and no value; the line as a whole where none has."""
+    from pyspark.sql import functions
+
+    cells = [
+        functions.when(
+            functions.col(quoted(name)).isNull() & _has_text(functions.col(f"_texts.{quoted(name)}"), source),
+            functions.lit(name),
+        )
+        for name in source.columns
+    ]
+    named = functions.array_compact(functions.array(*cells))
+    whole = functions.array(functions.lit("the whole line"))
+    unreadable = (
+        functions.when(functions.col(_CORRUPT).isNull(), functions.array().cast("array<string>"))
+        .when(functions.size(named) > 0, named)
+        .otherwise(whole)
+    )
+    columns = [functions.col(quoted(name)) for name in source.columns]
+    return frame.withColumn("_texts", texts).select(*columns, unreadable.alias(UNREADABLE))
+
+
+def _has_text(text: Column, source: Source) -> Column:
+    return text.isNotNull() & ~text.isin(*source.null_values)
+
+
+def _read_parquet(session: SparkSession, store: Store, batch: Batch, source: Source) -> DataFrame:
+    """Read Parquet and cast to the declared types; a value that the type cannot hold is unreadable."""
+    from pyspark.sql import functions
+
+    frame = session.read.parquet(*(_url(store, file.uri) for file in batch.files))
+    check_columns(batch.files[0].uri, frame.columns, list(source.columns))
+    columns = {name: functions.col(quoted(name)) for name in source.columns}
+    lost = [
+        functions.when(column.isNotNull() & column.cast(source.columns[name]).isNull(), functions.lit(name))
+        for name, column in columns.items()
+    ]
+    typed = [column.cast(source.columns[name]).alias(name) for name, column in columns.items()]
+    return frame.select(*typed, functions.array_compact(functions.array(*lost)).alias(UNREADABLE))
+
+
+def _read_undeclared(session: SparkSession, store: Store, batch: Batch) -> DataFrame:
+    from pyspark.sql import functions
+
+    paths = [_url(store, file.uri) for file in batch.files]
+    if any(".csv" in path for path in paths):
+        frame = session.read.option("header", True).option("inferSchema", True).csv(paths)
+    else:
+        frame = session.read.parquet(*paths)
+    return frame.withColumn(UNREADABLE, functions.array().cast("array<string>"))
+
+
+def _head(store: Store, file: BatchFile) -> list[str]:
+    """Return the first lines of a text file.
+
+    Raises:
+        InputError: It is empty, binary, or no table with a header.
+    """
+    with store.open_any(file.uri) as stream:
+        data: bytes = stream.read(_HEAD_BYTES) if not file.uri.endswith(".gz") else _unzipped(stream.read(_HEAD_BYTES))
+    problem = None
+    if not data.strip():
+        problem = "no text"
+    elif b"\x00" in data:
+        problem = "a binary file"
+    elif data.lstrip()[:1] in {b"<", b"{", b"["}:
+        problem = f"text that begins with {data.lstrip()[:20]!r}"
+    if problem:
+        raise InputError(
+            f"landed file {file.uri}", value=bare(problem), allowed="CSV with a header", action="land the right file"
+        )
+    return data.decode("utf-8", errors="replace").splitlines()
+
+
+def _unzipped(data: bytes) -> bytes:
+    import zlib
+
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, _HEAD_BYTES)
+    except (zlib.error, gzip.BadGzipFile):
+        return b"\x00"
+
+
+def _url(store: Store, uri: str) -> str:
+    return uri.replace("s3://", "s3a://") if "://" in uri else store.url(uri)

@@ -1,0 +1,159 @@
+"""Prepare accepted rows on Spark: unite the window, drop duplicates, derive, split by a stable hash."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from stepzero.adapters.spark import check_expression, quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
+from stepzero.core.errors import StageError, bare
+from stepzero.core.references import Reference
+from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from stepzero.adapters.workspace import Workspace
+
+ROW_ID, FOLD, SIDE, UNIT = "_row_id", "_fold", "_side", "_unit"
+_DIGITS = 13
+"""Hex digits of a hash that fit a double exactly: 52 bits."""
+
+
+@stage(sections=("problem", "source", "prepare", "split", "train"), plan=("window",), engine=Engine.SPARK)
+def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Write training and test rows, sorted by row id: the order in which rows arrived has no effect.
+
+    The row id is the SHA-256 of the row's source values, so equal rows have equal ids and always
+    lie on the same side of the split.
+
+    Raises:
+        RuleError: An expression names an unknown column or is not SQL.
+        StageError: A side of the split is empty.
+    """
+    from pyspark.sql import functions
+
+    united = _united(inputs["checked"].output("accepted"), workspace)
+    source = united.columns
+    identified = united.withColumn(ROW_ID, functions.sha2(text_of(source), 256))
+    kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
+    split = _with_fold(_with_side(_derived(kept, use_case.prepare), use_case), use_case).cache()
+    classes = use_case.problem.target if use_case.problem.kind == "classification" else None
+    rows = united.count()
+    counts = _counts(split, classes)
+    outputs = {}
+    for side, extra in (("train", [FOLD]), ("test", [])):
+        columns = [quoted(name) for name in split.columns if name not in {SIDE, UNIT, FOLD}] + extra
+        chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns), ROW_ID)
+        folder = f"{workspace.folder}/{side}"
+        total = sum(counts[side].values())
+        outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
+    left = sum(sum(classes.values()) for classes in counts.values())
+    values = {"rows": rows, "dropped": rows - left, **counts}
+    record = Record(metrics={f"prepare.{name}": float(value) for name, value in _flat(values).items()})
+    summary = f"{rows} rows, {rows - left} dropped; {_told(counts['train'])} to train, {_told(counts['test'])} held out"
+    return StageResult(outputs=outputs, values=values, summary=summary, records=(record,))
+
+
+def _united(accepted: Reference, workspace: Workspace) -> DataFrame:
+    """Return this run's rows and those of the window, columns in this run's order."""
+    references = [accepted, *(Reference.from_json(member.accepted) for member in workspace.plan.window)]
+    frames = [read_dataset(workspace.spark, workspace.store, reference) for reference in references]
+    return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _derived(frame: DataFrame, prepare_section: Any) -> DataFrame:
+    from pyspark.sql import functions
+
+    for name, expression in prepare_section.derive.items():
+        check_expression(frame, expression, f"prepare.derive.{name}", predicate=False)
+        frame = frame.withColumn(name, functions.expr(expression))
+    if prepare_section.keep_where:
+        check_expression(frame, prepare_section.keep_where, "prepare.keep_where")
+        frame = frame.filter(prepare_section.keep_where)
+    return frame.drop(*prepare_section.drop)
+
+
+def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
+    """Hold rows out by a hash of the row or of its entity: once held out, held out for ever.
+
+    With exact shares per class the border moves a little as data grow, and a few rows with it.
+    """
+    from pyspark.sql import Window, functions
+
+    split = use_case.split
+    by_row = split.by == "row"
+    if not by_row and split.stratified:
+        raise StageError(
+            f"{use_case.name} split",
+            value=bare(f"stratified, by {split.by}"),
+            allowed="stratified: true with by: row only",
+            action="leave one of them out: an entity has rows of several classes",
+        )
+    key = functions.col(ROW_ID if by_row else quoted(split.by)).cast("string")
+    frame = frame.withColumn(UNIT, _unit(f"{split.salt} side", key))
+    if split.stratified and use_case.problem.kind == "classification":
+        classes = Window.partitionBy(quoted(use_case.problem.target))
+        border = functions.round(functions.count(functions.lit(1)).over(classes) * split.test)
+        held = functions.rank().over(classes.orderBy(UNIT)) <= border
+    else:
+        held = functions.col(UNIT) < split.test
+    return frame.withColumn(SIDE, functions.when(held, "test").otherwise("train"))
+
+
+def _with_fold(frame: DataFrame, use_case: Any) -> DataFrame:
+    """Number the folds of training rows: balanced by class where rows are split, whole entities otherwise."""
+    from pyspark.sql import Window, functions
+
+    folds = use_case.train.folds if use_case.train else 2
+    by_row = use_case.split.by == "row"
+    key = functions.col(ROW_ID if by_row else quoted(use_case.split.by)).cast("string")
+    unit = _unit(f"{use_case.split.salt} fold", key)
+    if by_row and use_case.problem.kind == "classification":
+        window = Window.partitionBy(SIDE, quoted(use_case.problem.target)).orderBy(unit)
+        fold = (functions.dense_rank().over(window) - 1) % folds
+    else:
+        fold = functions.floor(unit * folds)
+    return frame.withColumn(FOLD, fold.cast("int"))
+
+
+def _unit(salt: str, key: Column) -> Column:
+    """Return a number in [0, 1) that depends on salt and key only."""
+    from pyspark.sql import functions
+
+    digest = functions.sha2(functions.concat_ws("\x01", functions.lit(salt), key), 256)
+    whole = functions.conv(functions.substring(digest, 1, _DIGITS), 16, 10).cast("double")
+    return whole / float(16**_DIGITS)
+
+
+def _counts(split: DataFrame, target: str | None) -> dict[str, dict[str, int]]:
+    """Return rows per side and class; a regression has one class, "all".
+
+    Raises:
+        StageError: A side has no row.
+    """
+    from pyspark.sql import functions
+
+    counts: dict[str, dict[str, int]] = {"train": {}, "test": {}}
+    label = functions.col(quoted(target)) if target else functions.lit("all")
+    for side, value, rows in split.groupBy(SIDE, label).count().collect():
+        counts[side][str(value)] = int(rows)
+    for side, classes in counts.items():
+        if not classes:
+            raise StageError(
+                f"{side} rows", value=bare("none"), allowed="at least one row on each side", action="land more rows"
+            )
+    return {side: dict(sorted(classes.items())) for side, classes in counts.items()}
+
+
+def _flat(values: dict[str, Any]) -> dict[str, int]:
+    flat = {name: value for name, value in values.items() if isinstance(value, int)}
+    for side in ("train", "test"):
+        flat |= {f"{side}.class_{name}": rows for name, rows in values[side].items()}
+    return flat
+
+
+def _told(classes: dict[str, int]) -> str:
+    if len(classes) > 5:
+        return f"{sum(classes.values())} rows"
+    return f"{sum(classes.values())} rows (" + ", ".join(f"{name}: {rows}" for name, rows in classes.items()) + ")"
