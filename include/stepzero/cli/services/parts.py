@@ -111,6 +111,8 @@ def _airflow(environment: Environment, credentials: Credentials, common: dict[st
     folder = home_folder() / "airflow"
     folder.mkdir(parents=True, exist_ok=True)
     variables = {**common, **airflow_variables(environment, credentials, folder)}
+    if not (folder / "airflow.db").exists():
+        (folder / "migrated").unlink(missing_ok=True)
     migrate = Part(
         "airflow-migrate",
         module_command("airflow", "db", "migrate"),
@@ -155,9 +157,7 @@ def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:
             command = module_command("stepzero.cli.main", "serve", "--use-case", use_case, "--port", port)
             health = f"answers:{endpoint.uri.rstrip('/')}/ping"
             name, variable = f"endpoint-{use_case}", "STEPZERO_ENDPOINT_PORT"
-            parts.append(
-                Part(name, command, health, common, address=endpoint.uri, port_variable=variable)
-            )
+            parts.append(Part(name, command, health, common, address=endpoint.uri, port_variable=variable))
     return parts
 
 
