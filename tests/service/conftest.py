@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -17,10 +16,8 @@ import pytest
 from stepzero.adapters.store import Store
 from stepzero.adapters.tracking import Tracking
 from stepzero.spec.environment import Tracking as TrackingSettings
-from support.champions import World
+from support.champions import World, launch_endpoint
 from support.stack import free_port, wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -82,25 +79,12 @@ def endpoint_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[
     """Start `stepzero serve` processes; they end with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-        log = (tmp_path / f"serve-{len(started)}.log").open("wb")
-        paths = f"{ROOT / 'include'}{os.pathsep}{ROOT / 'plugins'}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "stepzero.cli.main", "serve", *arguments],
-            env={**os.environ, "PYTHONPATH": paths, **environment},
-            stdout=log,
-            stderr=log,
-        )
-        started.append(process)
-        return process
+    def start(variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+        started.append(launch_endpoint(tmp_path / f"serve-{len(started)}.log", variables, *arguments))
+        return started[-1]
 
     yield start
     for process in started:
         process.terminate()
     for process in started:
         process.wait(timeout=20)
-
-
-def texts(error: pytest.ExceptionInfo[Any]) -> str:
-    """Return an error's text."""
-    return str(error.value)

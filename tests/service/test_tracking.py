@@ -77,7 +77,7 @@ def test_publishing_twice_changes_nothing(world: World, tracking: Tracking) -> N
     assert len(found) == 7
     assert len(tracking.client.get_metric_history(first, "rows")) == 1
     trial = next(run for run in found if run.info.run_id != first)
-    assert len(tracking.client.get_metric_history(trial.info.run_id, "average_precision")) == 1
+    assert len(tracking.client.get_metric_history(trial.info.run_id, "fold_0.average_precision")) == 1
 
 
 def test_another_run_that_reuses_a_result_has_a_run_of_its_own(world: World, tracking: Tracking) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from stepzero.spec.load import validate
 from stepzero.spec.plan import Batch, Plan
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
+from support.stack import ROOT
 
 FEATURES = {"V1": "double", "Amount": "double"}
 
@@ -169,6 +173,18 @@ def scores_of(world: World, reference: Reference, rows: pd.DataFrame) -> np.ndar
     from stepzero.learning.model import load_model
 
     return load_model(world.store, reference).score(rows)
+
+
+def launch_endpoint(log: Path, variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    """Start `stepzero serve` as a process of its own."""
+    paths = f"{ROOT / 'include'}{os.pathsep}{ROOT / 'plugins'}"
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "stepzero.cli.main", "serve", *arguments],
+            env={**os.environ, "PYTHONPATH": paths, **variables},
+            stdout=stream,
+            stderr=stream,
+        )
 
 
 def write_environment(folder: Path, world: World, endpoint: Endpoint) -> dict[str, str]:

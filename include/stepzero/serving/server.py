@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -34,6 +36,8 @@ def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: i
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
+    # Uvicorn hands the signal on when all is answered: an asked-for end is a good end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _bound(host, port) as listening:
         log.info("endpoint of %s at http://%s:%d", use_case, host, port)
         uvicorn.Server(config).run(sockets=[listening])
