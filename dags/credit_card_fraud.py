@@ -16,7 +16,7 @@ that no run has accepted is taken, or else the newest of all: then nothing is ne
 | outcome | run | what happened |
 |---|---|---|
 | deployed | green | the new version serves |
-| champion kept | green | the new version is worse than the one that serves |
+| not better than the champion | green | the champion stays |
 | rejected, superseded | green | a person said no, or not in time; or a newer version came |
 | nothing landed | green | no file came |
 | failed at the gate, not promoted | red | the rows or the model are not good enough; the note says which rule |

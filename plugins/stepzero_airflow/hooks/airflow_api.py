@@ -54,10 +54,11 @@ class AirflowApi:
 
         if self._token is None:
             user = {"username": self.login, "password": self.password}
-            answer = httpx.post(f"{self.base}/auth/token", json=user, timeout=_SECONDS)
+            answer = httpx.post(f"{self.base}/auth/token", json=user, timeout=_SECONDS, trust_env=False)
             self._token = str(answer.raise_for_status().json()["access_token"])
         headers = {"Authorization": f"Bearer {self._token}"}
-        answer = httpx.request(method, f"{self.base}/api/v2{path}", json=body, headers=headers, timeout=_SECONDS)
+        url = f"{self.base}/api/v2{path}"
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=_SECONDS, trust_env=False)
         return answer.raise_for_status().json()
 
 

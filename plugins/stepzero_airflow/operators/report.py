@@ -110,7 +110,7 @@ def _ended(store: Store, stage: str, result: dict[str, Any], quarantine: str) ->
 
 def _declined(stage: str, summary: str) -> str:
     if stage == "register":
-        return "superseded" if "superseded" in summary else "champion kept"
+        return "superseded" if "superseded" in summary else "not better than the champion"
     return "rejected" if stage == "approve" else f"stopped by {stage}"
 
 

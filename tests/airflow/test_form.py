@@ -1,0 +1,93 @@
+"""The trigger form: explained, bounded, and without effect when left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
+from stepzero.spec.load import load_environment, load_use_case, validate
+from stepzero.spec.plan import Form
+from stepzero_airflow.form import effective_approval, form_values, trigger_form
+from stepzero_airflow.operators.plan import run_link
+
+MAIN = ["samplers", "models", "metric", "approval", "batch"]
+SHOWN = {
+    "type",
+    "title",
+    "section",
+    "enum",
+    "examples",
+    "items",
+    "minimum",
+    "maximum",
+    "minItems",
+    "uniqueItems",
+    "values_display",
+}
+
+
+@pytest.fixture(scope="module")
+def form() -> dict[str, Any]:
+    return trigger_form(load_use_case("credit_card_fraud"), load_environment("local"))
+
+
+def test_main_fields_come_first_and_open(form: dict[str, Any]) -> None:
+    assert [name for name, param in form.items() if "section" not in param.schema] == MAIN
+    assert list(form) == [*MAIN, "folds", "seed", "window", "recompute"]
+
+
+def test_every_field_of_a_run_is_in_the_form(form: dict[str, Any]) -> None:
+    assert set(form) == set(Form.model_fields)
+
+
+def test_every_field_is_explained_typed_and_short(form: dict[str, Any]) -> None:
+    for name, param in form.items():
+        assert param.description, name
+        assert param.schema["title"], name
+        assert set(param.schema) <= SHOWN, name
+        assert len(str(param.schema)) < 500, name
+
+
+def test_defaults_are_what_is_declared_and_pass_their_own_bounds(form: dict[str, Any]) -> None:
+    declared = load_use_case("credit_card_fraud")
+    assert declared.train is not None
+    values = {name: param.resolve() for name, param in form.items()}
+    assert values["samplers"] == list(declared.resample)
+    assert values["models"] == list(declared.train.models)
+    assert (values["metric"], values["folds"], values["seed"]) == ("average_precision", 5, 7)
+    assert form_values(values, values) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("folds", 1), ("folds", 11), ("seed", -1), ("metric", "accuracy"), ("samplers", []), ("approval", "nobody")],
+)
+def test_bounds_refuse(form: dict[str, Any], name: str, value: Any) -> None:
+    with pytest.raises(ParamValidationError):
+        form[name].resolve(value)
+
+
+def test_changed_fields_make_a_valid_form(form: dict[str, Any]) -> None:
+    defaults = {name: param.resolve() for name, param in form.items()}
+    changed = {"samplers": ["smote"], "models": ["xgboost"], "metric": "f1", "folds": 3, "seed": 11, "window": "batch"}
+    values = form_values({**defaults, **changed, "somebody_elses": 1}, defaults)
+    assert values == changed
+    assert validate(values, Form).seed == 11
+
+
+def test_form_asks_for_more_care_but_never_for_less() -> None:
+    declared, environment = load_use_case("credit_card_fraud"), load_environment("local")
+    strict = environment.model_copy(update={"approval": "person"})
+    assert effective_approval(declared, environment) == "rule"
+    assert trigger_form(declared, environment)["approval"].schema["enum"] == ["rule", "person"]
+    assert trigger_form(declared, strict)["approval"].schema["enum"] == ["person"]
+    tightened = declared.model_copy(update={"promote": declared.promote.model_copy(update={"approval": "person"})})
+    assert effective_approval(tightened, environment) == "person"
+
+
+def test_link_of_a_run_is_quoted() -> None:
+    assert run_link("http://here/", "d", "scheduled__2026-11-21T02:00:00+00:00") == (
+        "http://here/dags/d/runs/scheduled__2026-11-21T02%3A00%3A00%2B00%3A00"
+    )
