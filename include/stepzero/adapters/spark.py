@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stepzero.adapters.datasets import commit_dataset, manifest_of
 from stepzero.core.errors import RuleError, StoreFullError, bare, is_disk_full
 from stepzero.launchers.runtime import deequ_jar, spark_environment
+from stepzero.launchers.spark import LOCAL_PARTITIONS, java_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.core.references import Reference
     from stepzero.spec.environment import Environment
-
-LOCAL_PARTITIONS = "4"
 
 
 def start_session(environment: Environment, name: str) -> SparkSession:
@@ -118,7 +117,11 @@ def literal(value: str | float | bool) -> str:
 
 
 def _settings(environment: Environment) -> dict[str, str]:
-    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    quiet = {
+        "spark.driver.extraJavaOptions": java_options(environment),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
     local = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",

@@ -37,6 +37,8 @@ class Spark(Section):
 
     master: str = "local[2]"
     memory: str = "2g"
+    quick_start: bool = False
+    """Compile lightly: half the processor time of a short job, slower over minutes of work."""
     deequ_jar: str | None = None
     """Path of a Deequ jar of your own; null is the one that set-up fetched."""
     settings: dict[str, str] = Field(default_factory=dict)

@@ -76,7 +76,7 @@ def _judged(frame: DataFrame, rules: list[RowRule]) -> DataFrame:
 
 def _measure(workspace: Workspace, judged: DataFrame, rules: list[RowRule], declared: Any) -> Measured:
     """Measure by Deequ; a frame without a row is not given to it."""
-    columns = [name for name in judged.columns if not name.startswith("_")]
+    columns = sorted({name for rule in declared for name in _columns_of(rule)} & set(judged.columns))
     if judged.isEmpty():
         unique = {tuple(rule.keys): 1.0 for rule in rules if rule.keys}
         return Measured(size=0, compliance={rule.label: 1.0 for rule in rules}, uniqueness=unique, profile={})
@@ -91,6 +91,11 @@ def _measure(workspace: Workspace, judged: DataFrame, rules: list[RowRule], decl
         numeric=[quoted(name) for name in columns if kinds[name] in NUMERIC],
     )
     return measure(workspace.spark, judged, wanted)
+
+
+def _columns_of(rule: Any) -> tuple[str, ...]:
+    """Return the columns that a rule names: those are profiled, for a wide table would cost seconds."""
+    return getattr(rule, "columns", None) or ((rule.column,) if getattr(rule, "column", None) else ())
 
 
 def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Finding], dict[str, int]]:
