@@ -83,8 +83,9 @@ def java_options(environment: Environment) -> str:
 def _settings(environment: Environment) -> dict[str, str]:
     """Return settings that keep the log readable, and a local Spark small and unseen from outside."""
     quiet = Path(__file__).with_name("log4j2.properties")
+    options = f"-Dlog4j2.configurationFile={quiet.as_uri()} {java_options(environment)}"
     settings = {
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={quiet.as_uri()} {java_options(environment)}",
+        "spark.driver.extraJavaOptions": options.strip(),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
