@@ -43,7 +43,7 @@ def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
     verdict = _verdict(name, version, challenger, finding)
     links = {
         "version": workspace.tracking.link_version(name, version),
-        "run": workspace.tracking.link_run(name, run_id),
+        "mlflow": workspace.tracking.link_run(name, run_id),
     }
     values = _values(registration, workspace) | {
         "unchanged": False,

@@ -14,9 +14,10 @@ from stepzero.core.references import Reference
 from stepzero.core.stages import StageInput
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stepzero.learning.model import ScoringModel
 
-EXAMPLE_ROWS = 2
 LOADER = "stepzero.serving.pyfunc"
 """Module that MLflow calls to load the folder; named, not imported: stages know nothing of serving."""
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "imbalanced-learn", "xgboost", "stepzero")
@@ -44,7 +45,7 @@ def save_for_registry(use_case: Any, inputs: dict[str, StageInput], workspace: W
 
     reference = inputs["evaluated"].output("model")
     model = load_model(workspace.store, reference)
-    rows = workspace.read_frame(inputs["prepared"].output("test"))[list(model.features)].head(EXAMPLE_ROWS)
+    rows = _example_rows(workspace.read_frame(inputs["prepared"].output("test")), use_case, list(model.features))
     data = workspace.local / "model_data"
     workspace.store.download(reference.uri, data / reference.uri)
     (data / "reference.json").write_text(dump_json(reference.to_json()), encoding="utf-8")
@@ -70,6 +71,12 @@ def load_packaged(data: Path) -> ScoringModel:
 
     reference = Reference.from_json(json.loads((data / "reference.json").read_text(encoding="utf-8")))
     return load_model(Store(f"file://{data.resolve()}"), reference)
+
+
+def _example_rows(test: pd.DataFrame, use_case: Any, features: list[str]) -> pd.DataFrame:
+    """Return one positive and one negative test row: a score that is not 0 proves more."""
+    positive = test[use_case.problem.target] == use_case.problem.positive
+    return test.assign(positive=positive).drop_duplicates("positive").sort_values("positive", ascending=False)[features]
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
