@@ -124,7 +124,7 @@ def render(lines: list[Result]) -> str:
     for line in lines:
         cost = f"{line['cost']:10.6f}" if "cost" in line else f"{'no price':>10}"
         share = f"{line['cost_share']:6.2f}" if "cost_share" in line else f"{'':6}"
-        bar = "█" * max(1, round(20 * line.get("cost_share", line["time"])))
+        bar = "█" * max(1, round(20 * float(line.get("cost_share", line["time"]))))
         names = f"{line['training']:28} {line['machine']:16}"
         rows.append(f"{names} {line['seconds']:9.2f} {line['time']:6.2f} {cost} {share} {bar}")
     if any("cost" not in line for line in lines):

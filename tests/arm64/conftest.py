@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from arm64.lane import flow
-from arm64.lane.build import LOCKS, ROOT, Lane, UnavailableError, build_lane
+from arm64.lane.build import LOCKS, ROOT, Lane, build_lane
+from arm64.lane.debian import UnavailableError
 from arm64.lane.machine import Machine
 
 HOME = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero").resolve()
@@ -70,7 +71,9 @@ def background(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("background")
     locks = [str(lock) for lock in LOCKS]
     script = str(ROOT / "tests" / "arm64" / "lane" / "imports.py")
-    tests = ["-m", "pytest", "-p", "no:cacheprovider", "-q", "--timeout", "240", *NUMERIC_TESTS]
+    # Of hypothesis' profiles this one knows no deadline: a slow machine is no fault.
+    options = ["-p", "no:cacheprovider", "-q", "--timeout", "600", "--hypothesis-profile=ci"]
+    tests = ["-m", "pytest", *options, *NUMERIC_TESTS]
     started = {
         "imports": _start(lane, folder, "imports", ["-P", script, *locks]),
         "library": _start(lane, folder, "library", tests),

@@ -24,7 +24,7 @@ def test_python_and_its_children_are_arm64(lane: Lane) -> None:
 
 
 def test_java_is_17_for_arm64(lane: Lane) -> None:
-    command = [lane.java_home / "bin" / "java", "-XshowSettings:properties", "-version"]
+    command = [str(lane.java_home / "bin" / "java"), "-XshowSettings:properties", "-version"]
     done = subprocess.run(command, env=lane.environment(), capture_output=True, text=True, check=True)
     assert "os.arch = aarch64" in done.stderr
     assert 'openjdk version "17.' in done.stderr

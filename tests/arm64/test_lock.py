@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from arm64.lane.build import ROOT
+from stepzero.cli import lock
 from stepzero.cli.lock import check_locks, require_hashes, require_installable
 from stepzero.core.errors import SetupError
 
@@ -20,6 +21,22 @@ def test_lock_installs_on_both_architectures() -> None:
     check_locks(ROOT, said.append)
     assert sum(X86_64 in line for line in said) == 2
     assert sum(AARCH64 in line for line in said) == 2
+
+
+@pytest.mark.parametrize("platform", [X86_64, AARCH64])
+def test_installer_of_the_container_is_there_for_both(platform: str, tmp_path: Path) -> None:
+    """The container begins with uv, by hash, whatever machine it is built for."""
+    command = [
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--target",
+        str(tmp_path),
+    ]
+    lock._uv(ROOT, [*command, "--python-platform", platform, "-r", "requirements/bootstrap.txt"])
 
 
 def test_package_without_wheel_for_arm64_is_found(project: Path) -> None:

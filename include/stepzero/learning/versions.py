@@ -10,7 +10,8 @@ PACKAGES = ("numpy", "pandas", "scikit-learn", "imbalanced-learn", "xgboost", "l
 
 def versions() -> dict[str, str]:
     """Return Python's version and those of the packages that models are made with."""
-    found = {"python": platform.python_version()}
+    # Without the patch release: it changes no model, and machines with one lock differ in it.
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -29,11 +29,15 @@ ROOT = Path(__file__).resolve().parents[3]
 LOCKS = (ROOT / "requirements.txt", ROOT / "requirements" / "test.txt")
 PLATFORM = "aarch64-manylinux_2_28"
 PYTHON = (3, 11)
-PACKAGES = ["python3", "libgomp1", "openjdk-17-jre-headless"]
+_IMAGE = (ROOT / "packages.txt").read_text(encoding="utf-8").splitlines()
+PACKAGES = ["python3", "libgomp1", *(line for line in _IMAGE if line and not line.startswith("#"))]
+"""Python, and what the container installs for arm64."""
 EMULATOR = "qemu-aarch64-static"
 PROCESSOR = "neoverse-n1"
 """The core of Graviton2: numerical libraries choose the code they choose there."""
-_RECIPE = 1
+GRAVITON3 = "OPENBLAS_CORETYPE=NEOVERSEV1 exec {emulator} -cpu max,sve256=on,sve-default-vector-length=32"
+"""This emulator knows no Neoverse V1, but its vectors of 256 bits; the library is told which code to take."""
+_RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Lane:
     """A Python and a Java of arm64 that this machine can start like its own."""
 
     python: Path
+    graviton3: Path
+    """The same Python with the vectors and the BLAS code of Graviton3."""
     java_home: Path
     packages: list[str]
     """Debian packages with versions, emulator included."""
@@ -73,7 +79,7 @@ def build_lane(home: Path) -> Lane:
         lane_key = _digest(_RECIPE, debian_key, wheels_key, PROCESSOR, str(folder))
         programs = _cached(folder, f"lane-{lane_key}", lambda made: _make_programs(made, root, wheels), seconds)
     packages = json.loads((root / "packages.json").read_text(encoding="utf-8"))
-    return Lane(programs / "bin" / "python", programs / "java", packages, seconds)
+    return Lane(programs / "bin/python", programs / "bin/python-graviton3", programs / "java", packages, seconds)
 
 
 def load_module(path: Path) -> ModuleType:
@@ -141,20 +147,23 @@ def _make_wheels(folder: Path, home: Path) -> None:
 def _make_programs(folder: Path, root: Path, wheels: Path) -> None:
     """Write a Python environment and a Java home whose programs are emulated."""
     final = folder.with_name(folder.name.removesuffix(".part"))
-    emulator = f"{root}/emulator/usr/bin/{EMULATOR} -cpu {PROCESSOR} -L {root}/arm64"
+    emulator = f"{root}/emulator/usr/bin/{EMULATOR}"
+    python = f"-L {root}/arm64 -0 {final}/bin/python {root}/arm64/usr/bin/python3.11"
     java = f"{root}/arm64/usr/lib/jvm/java-17-openjdk-arm64"
     for part in ("bin", "lib/python3.11", "java/bin"):
         (folder / part).mkdir(parents=True)
     (folder / "lib/python3.11/site-packages").symlink_to(wheels)
-    (folder / "pyvenv.cfg").write_text(f"home = {root}/arm64/usr/bin\ninclude-system-site-packages = false\n")
+    settings = f"home = {root}/arm64/usr/bin\ninclude-system-site-packages = false\n"
+    (folder / "pyvenv.cfg").write_text(settings, encoding="utf-8")
     (folder / "java/release").write_text((Path(java) / "release").read_text(encoding="utf-8"), encoding="utf-8")
-    _write_program(folder / "bin/python", f'exec {emulator} -0 {final}/bin/python {root}/arm64/usr/bin/python3.11 "$@"')
-    _write_program(folder / "java/bin/java", f'exec {emulator} {java}/bin/java "$@"')
+    _write_program(folder / "bin/python", f"exec {emulator} -cpu {PROCESSOR} {python}")
+    _write_program(folder / "bin/python-graviton3", f"{GRAVITON3.format(emulator=emulator)} {python}")
+    _write_program(folder / "java/bin/java", f"exec {emulator} -cpu {PROCESSOR} -L {root}/arm64 {java}/bin/java")
     (folder / "bin/python3").symlink_to("python")
 
 
 def _write_program(path: Path, line: str) -> None:
-    path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+    path.write_text(f'#!/bin/sh\n{line} "$@"\n', encoding="utf-8")
     path.chmod(0o755)
 
 

@@ -66,9 +66,8 @@ def run_flow(machine: Machine, sample: Path, done: Results) -> Results:
     done["evaluate"] = evaluated = stage("evaluate", {"prepared": prepared, "tuned": tuned})
     done["register"] = registered = stage("register", {"prepared": prepared, "evaluated": evaluated})
     done["approve"] = approved = stage("approve", {"registered": registered}, parameters={"decision": "rule"})
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(machine.run, "serve", "--use-case", USE_CASE, "--port", str(machine.ports["ENDPOINT"]))
-        done["deploy"] = stage("deploy", {"approved": approved})
+    machine.start("serve", "--use-case", USE_CASE, "--port", str(machine.ports["ENDPOINT"]))
+    done["deploy"] = stage("deploy", {"approved": approved})
     return done
 
 

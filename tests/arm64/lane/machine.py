@@ -93,11 +93,25 @@ class Machine:
 
     def run(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> Answer:
         """Run ``stepzero ARGUMENTS`` and wait; other statuses than expected are errors."""
-        answer = self._answer(arguments)
+        answer = self._finished(*self.start(*arguments))
         if answer.status not in expect:
             msg = f"stepzero {' '.join(arguments)} on {self.name}: status {answer.status}\n{answer.log[-5000:]}"
             raise CommandError(msg)
         return answer
+
+    def start(self, *arguments: str) -> tuple[queue.Queue[dict[str, Any]], Path]:
+        """Start ``stepzero ARGUMENTS``; return where its end will be told, and its log."""
+        driver = self._started()
+        answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        with self._write:
+            assert driver.stdin is not None
+            name = f"{len(self._waiting):03}-{'-'.join(arguments[:2])}".replace("/", "_").replace(":", ".")
+            self._waiting[name] = answers
+            log = self.home / "logs" / f"{name}.log"
+            line = json.dumps({"id": name, "arguments": list(arguments), "log": str(log)})
+            driver.stdin.write(line.encode() + b"\n")
+            driver.stdin.flush()
+        return answers, log
 
     def stage(
         self,
@@ -117,7 +131,11 @@ class Machine:
         return noted
 
     def close(self) -> None:
-        """End every process of this machine."""
+        """End every process of this machine; the driver ends its own children."""
+        if self._driver and self._driver.stdin:
+            self._driver.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._driver.wait(timeout=30)
         for child in self._children:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 _signal(child, number)
@@ -127,17 +145,7 @@ class Machine:
                 except subprocess.TimeoutExpired:
                     continue
 
-    def _answer(self, arguments: tuple[str, ...]) -> Answer:
-        driver = self._started()
-        answers: queue.Queue[dict[str, Any]] = queue.Queue()
-        name = f"{len(self._waiting):03}-{'-'.join(arguments[:2])}".replace("/", "_").replace(":", ".")
-        self._waiting[name] = answers
-        log = self.home / "logs" / f"{name}.log"
-        line = json.dumps({"id": name, "arguments": list(arguments), "log": str(log)})
-        with self._write:
-            assert driver.stdin is not None
-            driver.stdin.write(line.encode() + b"\n")
-            driver.stdin.flush()
+    def _finished(self, answers: queue.Queue[dict[str, Any]], log: Path) -> Answer:
         answer = answers.get()
         text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
         return Answer(int(answer["status"]), float(answer["seconds"]), text)
