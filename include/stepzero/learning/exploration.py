@@ -126,10 +126,11 @@ def _distribution(axis: Any, table: Table, name: str, separation: float) -> None
     edges = np.linspace(low, high if high > low else low + 1, BINS)
     for label, colour, word in ((0, BLUE, "negative"), (1, ORANGE, "positive")):
         shown = values[(table.target == label) & ~np.isnan(values)]
-        weights = np.full(len(shown), 1 / max(1, len(shown)))
-        axis.hist(shown, bins=edges, weights=weights, color=colour, alpha=0.6, label=word)
+        counts, _ = np.histogram(shown, bins=edges)
+        axis.stairs(counts / max(1, len(shown)), edges, fill=True, color=colour, alpha=0.6, label=word)
     axis.set_title(f"{name}  ({separation:.2f})", size=9)
     axis.set_yticks([])
+    axis.locator_params(axis="x", nbins=5)
     axis.tick_params(labelsize=7)
 
 

@@ -178,7 +178,9 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         words = _words(features[name])
         if name in self.fill_words_:
             words = words.fillna(self.fill_words_[name])
-        return np.column_stack([(words == word).to_numpy(dtype=np.float64) for word in self._vocabulary(name)])
+        return np.column_stack(
+            [(words == word).to_numpy(dtype=np.float64, na_value=0.0) for word in self._vocabulary(name)]
+        )
 
 
 def feature_columns(columns: list[str], target: str, weight: str | None) -> list[str]:

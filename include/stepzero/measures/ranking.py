@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stepzero.measures.checks import Booleans, Floats, checked, require_both_classes, scalar
+from stepzero.measures.checks import Booleans, Floats, Integers, checked, require_both_classes, scalar
 
 
 class Curve(NamedTuple):
@@ -24,7 +24,7 @@ def accepted_by_threshold(target: npt.ArrayLike, score: npt.ArrayLike, weight: n
     A row is accepted when its score is at least the threshold; rows of equal score are accepted together.
     """
     positive, numbers, weights = checked(target, score, weight)
-    return _curve(positive, numbers, weights)
+    return _curve(positive, numbers, weights, all_thresholds=True)
 
 
 def average_precision(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> Any:
@@ -47,7 +47,7 @@ def average_precision(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.A
     """
     positive, numbers, weights = checked(target, score, weight)
     require_both_classes(positive, "average_precision")
-    curve = _curve(positive, numbers, weights)
+    curve = _curve(positive, numbers, weights, all_thresholds=False)
     accepted = curve.true_positives + curve.false_positives
     precision = np.divide(curve.true_positives, accepted, out=np.zeros_like(accepted), where=accepted > 0)
     gained = np.diff(curve.true_positives, axis=-1, prepend=0.0)
@@ -74,18 +74,37 @@ def roc_auc(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike |
     """
     positive, numbers, weights = checked(target, score, weight)
     require_both_classes(positive, "roc_auc")
-    curve = _curve(positive, numbers, weights)
+    curve = _curve(positive, numbers, weights, all_thresholds=False)
     steps = np.diff(curve.false_positives, axis=-1, prepend=0.0)
     heights = curve.true_positives - np.diff(curve.true_positives, axis=-1, prepend=0.0) / 2
     total = curve.true_positives[..., -1] * curve.false_positives[..., -1]
     return scalar((steps * heights).sum(axis=-1) / total)
 
 
-def _curve(positive: Booleans, score: Floats, weight: Floats) -> Curve:
+def _curve(positive: Booleans, score: Floats, weight: Floats, *, all_thresholds: bool) -> Curve:
+    """Add up the weights above each threshold; between positives, thresholds may be taken together.
+
+    Neither measure changes while no positive is passed, and with few positives among many rows (and hundreds
+    of draws) most of the work goes with them.
+    """
     order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    ends = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]
-    weights = weight[..., order]
-    true_positives = np.cumsum(weights * positive[order], axis=-1)[..., ends]
-    false_positives = np.cumsum(weights * ~positive[order], axis=-1)[..., ends]
-    return Curve(ordered[ends], true_positives, false_positives)
+    ordered, is_positive = score[order], positive[order]
+    starts = np.r_[0, np.flatnonzero(np.diff(ordered)) + 1]
+    if not all_thresholds:
+        passes = np.add.reduceat(is_positive.astype(np.int64), starts) > 0
+        starts = starts[passes | np.r_[True, passes[:-1]]]
+    step = np.zeros(len(ordered), dtype=np.int64)
+    step[starts[1:]] = 1
+    part = np.cumsum(step)
+    sums = [_sums(weight[..., order[side]], part[side], len(starts)) for side in (is_positive, ~is_positive)]
+    ends = np.r_[starts[1:], len(ordered)] - 1
+    return Curve(ordered[ends], np.cumsum(sums[0], axis=-1), np.cumsum(sums[1], axis=-1))
+
+
+def _sums(weight: Floats, part: Integers, parts: int) -> Floats:
+    """Add up the columns of each part; parts come in order, some may have no column."""
+    found = np.zeros((*weight.shape[:-1], parts))
+    if len(part):
+        starts = np.r_[0, np.flatnonzero(np.diff(part)) + 1]
+        found[..., part[starts]] = np.add.reduceat(weight, starts, axis=-1)
+    return found

@@ -29,7 +29,7 @@ from stepzero.learning.pictures import evaluation_pictures
 from stepzero.learning.table import Table, make_table
 
 
-@stage(sections=("problem", "pipeline", "weight", "train", "evaluate", "promote"), architecture_matters=True)
+@stage(sections=("problem", "pipeline", "split", "weight", "train", "evaluate", "promote"), architecture_matters=True)
 def evaluate(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> StageResult:
     """Return the table of all cells, the winner with its threshold, the sentinels' findings and the gates' verdict."""
     prepared: StageInput = inputs["prepared"]
@@ -43,7 +43,7 @@ def evaluate(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> Sta
     with threadpool_limits(limits=1):
         cells = [_judge(one, use_case, train, test, workspace, f"{i}/{len(living)}") for i, one in enumerate(living, 1)]
         winner = choose_winner(cells, make_metric(use_case.train.metric))
-        findings = _watch(use_case, living, cells, train, test, workspace)
+        findings = _watch(use_case, prepared, living, cells, train, test, workspace)
     rows = [cell.row() for cell in cells] + [_failed_row(one) for one in tuned if one.values.get("failed")]
     verdict = judge_promotion(winner, test, use_case.promote, findings)
     text = table_text(rows, winner)
@@ -90,13 +90,21 @@ def _judge(one: StageInput, use_case: Any, train: Table, test: Table, workspace:
 
 
 def _watch(
-    use_case: Any, living: list[StageInput], cells: list[Cell], train: Table, test: Table, workspace: Workspace
+    use_case: Any,
+    prepared: StageInput,
+    living: list[StageInput],
+    cells: list[Cell],
+    train: Table,
+    test: Table,
+    workspace: Workspace,
 ) -> list[sentinels.Finding]:
     """Run all leak sentinels: one stored fold of each sampler is made again from its training rows alone."""
     found = [
-        sentinels.check_prevalence(train, test),
+        sentinels.check_counts(test, _counted(prepared, use_case)),
         sentinels.check_rows(train, test, [cell.out_of_fold for cell in cells]),
     ]
+    if use_case.split.by == "row":
+        found.append(sentinels.check_prevalence(train, test))
     for one in {str(one.values["sampler"]): one for one in living}.values():
         sampler = str(one.values["sampler"])
 
@@ -110,6 +118,14 @@ def _watch(
         passed = "passed" if finding.passed else "ALARM"
         workspace.log.info("sentinel %s %s: %s (allowed: %s)", finding.name, passed, finding.observed, finding.bound)
     return found
+
+
+def _counted(prepared: StageInput, use_case: Any) -> dict[str, int] | None:
+    """Return what preparation counted on the held-out side."""
+    classes = prepared.values.get("test")
+    if classes is None:
+        return None
+    return {"positive": int(classes.get(str(use_case.problem.positive), 0)), "rows": sum(classes.values())}
 
 
 def _told(winner: Cell) -> dict[str, Any]:

@@ -1,0 +1,163 @@
+"""Resampling happens inside training folds and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from imblearn.over_sampling import SMOTE
+from imblearn.under_sampling import NearMiss, RandomUnderSampler
+
+from stepzero.core.errors import InputError, StageError
+from stepzero.learning.folds import ALL, make_fold, read_fold, read_folds
+from stepzero.learning.samplers import SAMPLERS, make_sampler, resample
+from stepzero.learning.transform import Transformer
+from stepzero.spec.data import Pipeline
+from support.cards import FOLDS, Bench, card_table, made_up_cards, prepared
+from support.theirs import Jitter, OneClass
+
+PIPELINE = Pipeline(scale={"robust": ("Amount", "Time")})
+THEIRS = {
+    "random_under": RandomUnderSampler(random_state=7),
+    "near_miss_1": NearMiss(version=1),
+    "smote": SMOTE(random_state=7),
+}
+
+
+@pytest.mark.parametrize("sampler", list(THEIRS))
+@pytest.mark.parametrize("name", ["1", ALL])
+def test_a_fold_is_what_imbalanced_learn_makes_row_by_row(sampler: str, name: str) -> None:
+    table = card_table()
+    rows = np.arange(len(table.target)) if name == ALL else np.flatnonzero(table.fold != int(name))
+    learned = Transformer.from_spec(PIPELINE).fit(table.features.iloc[rows])
+    features, target = THEIRS[sampler].fit_resample(learned.transform(table.features.iloc[rows]), table.target[rows])
+    made = make_fold(name, table, PIPELINE, sampler, 7).training_rows(table)
+    assert made.features.tobytes() == np.ascontiguousarray(features).tobytes()
+    assert (made.target == target).all()
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_rows_of_the_validation_fold_change_nothing_in_training(sampler: str) -> None:
+    table = card_table()
+    other = table.features.copy()
+    other.loc[table.fold == 0] = other[table.fold == 0] * 7 - 3
+    flipped = np.where(table.fold == 0, 1 - table.target, table.target)
+    before = make_fold("0", table, PIPELINE, sampler, 7)
+    after = make_fold("0", table.replaced(features=other, target=flipped), PIPELINE, sampler, 7)
+    assert before.transformer.to_state() == after.transformer.to_state()
+    assert (before.resampled.source == after.resampled.source).all()
+    assert before.resampled.synthetic.tobytes() == after.resampled.synthetic.tobytes()
+
+
+def test_every_sampler_keeps_its_promise_and_validation_rows_their_mixture() -> None:
+    table = card_table()
+    for sampler in SAMPLERS:
+        fold = make_fold("2", table, PIPELINE, sampler, 7)
+        counts = fold.counts(table)
+        kept = fold.resampled.source[fold.resampled.source >= 0]
+        assert not np.isin(kept, np.flatnonzero(table.fold == 2)).any()
+        if sampler == "none":
+            assert counts["positive_after"] == counts["positive_before"] < counts["negative_after"]
+        else:
+            assert counts["positive_after"] == counts["negative_after"]
+        assert counts["synthetic"] == (counts["negative_before"] - counts["positive_before"]) * (sampler == "smote")
+        share = table.target[fold.validation(table)].mean()
+        assert share == pytest.approx(table.target.mean(), abs=0.002)
+
+
+def test_a_sampler_without_indices_is_understood() -> None:
+    generator = np.random.default_rng(0)
+    features, target = generator.normal(size=(30, 2)), np.array([1] * 5 + [0] * 25)
+    features[1] = features[0]  # a genuine duplicate is two rows
+    expected = Jitter().fit_resample(features, target)
+    done = resample(Jitter(), features, target)
+    assert len(done.synthetic) == 5
+    assert sorted(done.source[done.source >= 0]) == list(range(30))
+    made = done.apply(features, target)
+    assert made[0].tobytes() == np.ascontiguousarray(expected[0]).tobytes()
+    assert (made[1] == expected[1]).all()
+
+
+def test_synthetic_rows_weigh_what_their_class_does() -> None:
+    table = card_table(weight={"base_rate": 0.01})
+    rows = make_fold(ALL, table, PIPELINE, "smote", 7).training_rows(table)
+    assert (rows.weight[rows.target == 1] == 1).all()
+    assert set(rows.weight[rows.target == 0]) == set(table.weight[table.target == 0])
+
+
+def test_outliers_go_from_training_rows_only() -> None:
+    table = card_table()
+    section = Pipeline(outliers={"iqr": ("V14", "V10")})
+    fold = make_fold("0", table, section, "none", 7)
+    positives = table.target[fold.resampled.source].sum()
+    assert positives < table.target[table.fold != 0].sum()
+    assert len(fold.validation(table)) == (table.fold == 0).sum()
+
+
+def test_stored_folds_come_back_the_same_and_twice_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first, second = bench.resample("smote"), bench.resample("smote")
+    assert first.outputs["folds"].digest == second.outputs["folds"].digest
+    assert first.values == second.values
+    table = card_table()
+    stored = {f.name: f for f in read_folds(bench.store, first.outputs["folds"], bench.prepared.outputs["train"])}
+    assert list(stored) == [*(str(number) for number in range(FOLDS)), ALL]
+    made = make_fold("1", table, bench.use_case.pipeline, "smote", bench.use_case.train.seed)
+    assert stored["1"].training_rows(table).features.tobytes() == made.training_rows(table).features.tobytes()
+
+
+def test_folds_of_other_rows_are_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    folds = bench.resample("none").outputs["folds"]
+    with pytest.raises(StageError, match=r"got made from rows \w+\. Allowed: folds of the rows"):
+        next(read_folds(bench.store, folds, bench.prepared.outputs["test"]))
+    assert read_fold(bench.store, folds, "0").name == "0"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reason"),
+    [
+        ("support.theirs.BrokenSampler", "RuntimeError: out of luck"),
+        ("support.theirs.OneClass", "StageError: rows after sampler OneClass"),
+        ("support.theirs.Missing", "SpecError: sampler support.theirs.Missing"),
+    ],
+)
+def test_a_sampler_that_fails_is_a_result_with_its_reason(tmp_path: Path, sampler: str, reason: str) -> None:
+    done = Bench(tmp_path).resample(sampler)
+    assert reason in done.values["failed"]
+    assert done.outputs == {}
+    assert done.summary.startswith(f"{sampler} failed: fold 0")
+
+
+def test_a_sampler_of_somebody_else_gets_the_seed(tmp_path: Path) -> None:
+    assert make_sampler("support.theirs.Repeat", 11).random_state == 11  # type: ignore[attr-defined]
+    done = Bench(tmp_path).resample("support.theirs.Repeat")
+    counts = done.values["folds"][ALL]
+    assert counts["positive_after"] == counts["negative_after"]
+    assert counts["synthetic"] == 0
+
+
+def test_smote_without_enough_positives_fails_with_its_reason(tmp_path: Path) -> None:
+    done = Bench(tmp_path, made_up_cards(rows=400, frauds=8)).resample("smote")
+    assert "Expected n_neighbors <= n_samples_fit" in done.values["failed"]
+
+
+def test_one_class_only_is_told(tmp_path: Path) -> None:
+    frame = made_up_cards(rows=400, frauds=8)
+    bench = Bench(tmp_path, frame, problem={"kind": "classification", "target": "Class", "positive": 9})
+    with pytest.raises(
+        InputError, match=r"target Class: got \d+ rows with counts \{'0': \d+, '1': \d\}.*positive class 9"
+    ):
+        bench.resample("none")
+
+
+def test_rows_without_folds_are_told() -> None:
+    table = card_table()
+    from stepzero.learning.folds import fold_names
+
+    with pytest.raises(StageError, match=r"folds of the prepared training rows: got 0\. Allowed: at least 2"):
+        fold_names(table.replaced(fold=None))
+    assert prepared(made_up_cards(rows=300, frauds=30))[0]["_fold"].nunique() == FOLDS
+    with pytest.raises(StageError, match="90 rows of 1 classes"):
+        resample(OneClass(), np.zeros((100, 1)), np.array([1] * 90 + [0] * 10))

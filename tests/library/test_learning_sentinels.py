@@ -1,0 +1,159 @@
+"""Each leak is planted, and seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from imblearn.over_sampling import RandomOverSampler
+
+from stepzero.learning.folds import Fold, make_fold
+from stepzero.learning.samplers import Resampled
+from stepzero.learning.sentinels import (
+    check_counts,
+    check_fold,
+    check_prevalence,
+    check_rows,
+    check_shuffled,
+)
+from stepzero.learning.table import Table, make_table
+from stepzero.learning.transform import Transformer
+from stepzero.spec.data import Pipeline
+from support.cards import card_table, cards, made_up_cards, prepared
+
+PIPELINE = Pipeline(scale={"robust": ("Amount", "Time")})
+SAMPLERS = ("none", "random_under", "near_miss_1", "smote")
+
+
+def _sides() -> tuple[Table, Table]:
+    train, test = prepared(made_up_cards())
+    problem = cards().problem
+    assert problem is not None
+    return make_table(train, problem, None), make_table(test, problem, None)
+
+
+def _honest(sampler: str) -> object:
+    return lambda name, table: make_fold(name, table, PIPELINE, sampler, 7)
+
+
+def _scored(table: Table) -> pd.DataFrame:
+    return pd.DataFrame({"_row_id": table.row_ids, "fold": table.fold, "score": 0.0})
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_honest_work_passes(sampler: str) -> None:
+    train, test = _sides()
+    fold = make_fold("1", train, PIPELINE, sampler, 7)
+    assert check_fold(fold, train, _honest(sampler)).passed  # type: ignore[arg-type]
+    for seed in range(5):
+        assert check_shuffled(train, _honest(sampler), seed=seed).passed  # type: ignore[arg-type]
+    assert check_prevalence(train, test).passed
+    assert check_rows(train, test, [_scored(train)]).passed
+    assert check_counts(test, {"positive": int(test.target.sum()), "rows": len(test.target)}).passed
+
+
+def test_held_out_rows_that_were_balanced_are_seen() -> None:
+    train, test = _sides()
+    rows = np.r_[np.flatnonzero(test.target == 1), np.flatnonzero(test.target == 0)[: test.target.sum()]]
+    balanced = test.replaced(
+        row_ids=test.row_ids[rows],
+        features=test.features.iloc[rows],
+        target=test.target[rows],
+        weight=test.weight[rows],
+    )
+    found = check_prevalence(train, balanced)
+    assert not found.passed
+    assert found.observed == "23 positives among 46 held-out rows"
+    told = check_counts(balanced, {"positive": int(test.target.sum()), "rows": len(test.target)})
+    assert not told.passed
+    assert told.reason().rule == "sentinel held-out counts"
+
+
+def test_a_row_on_both_sides_is_seen() -> None:
+    train, test = _sides()
+    ids = test.row_ids.copy()
+    ids[3] = train.row_ids[10]
+    found = check_rows(train, test.replaced(row_ids=ids), [])
+    assert not found.passed
+    assert found.observed == "1 rows on both sides, 0 out of place among out-of-fold rows"
+
+
+def test_synthetic_and_misplaced_rows_among_out_of_fold_scores_are_seen() -> None:
+    train, test = _sides()
+    extra = pd.concat([_scored(train), pd.DataFrame({"_row_id": ["made up"], "fold": [0], "score": [0.5]})])
+    assert check_rows(train, test, [extra]).observed.endswith("1 out of place among out-of-fold rows")
+    replaced = _scored(train)
+    replaced.loc[5, "_row_id"] = "made up"
+    assert not check_rows(train, test, [replaced]).passed
+    moved = _scored(train)
+    moved.loc[7, "fold"] += 1
+    assert not check_rows(train, test, [moved]).passed
+
+
+def test_a_validation_row_in_training_is_seen() -> None:
+    train, _ = _sides()
+    fold = make_fold("1", train, PIPELINE, "none", 7)
+    source = fold.resampled.source.copy()
+    source[0] = fold.validation(train)[0]
+    leaky = Fold(
+        name="1", transformer=fold.transformer, resampled=Resampled(source, *list(fold.resampled.__dict__.values())[1:])
+    )
+    found = check_fold(leaky, train, _honest("none"))  # type: ignore[arg-type]
+    assert not found.passed
+    assert found.observed.startswith("1 validation rows in training")
+
+
+def test_a_scaler_fitted_on_all_rows_is_seen() -> None:
+    train, _ = _sides()
+    fold = make_fold("1", train, PIPELINE, "none", 7)
+    everywhere = Transformer.from_spec(PIPELINE).fit(train.features)
+    found = check_fold(Fold(name="1", transformer=everywhere, resampled=fold.resampled), train, _honest("none"))  # type: ignore[arg-type]
+    assert not found.passed
+    assert "transformer another" in found.observed
+
+
+def test_synthetic_rows_made_from_validation_rows_are_seen() -> None:
+    """SMOTE before the split: its rows lie between training and validation rows."""
+    train, _ = _sides()
+    whole = make_fold("all", train, PIPELINE, "smote", 7)
+    honest = make_fold("1", train, PIPELINE, "smote", 7)
+    made = whole.resampled.synthetic[: len(honest.resampled.synthetic)]
+    leaky = Fold(
+        name="1",
+        transformer=honest.transformer,
+        resampled=Resampled(honest.resampled.source, made, honest.resampled.synthetic_target),
+    )
+    found = check_fold(leaky, train, _honest("smote"))  # type: ignore[arg-type]
+    assert not found.passed
+    assert found.observed.endswith("resampled rows another")
+
+
+def test_resampling_before_the_split_is_seen_by_shuffled_labels() -> None:
+    """Copies of positives on both sides of the fold: a model that learns by heart knows them."""
+
+    def leaky(name: str, table: Table) -> Fold:
+        sampler = RandomOverSampler(random_state=7)
+        sampler.fit_resample(np.zeros((len(table.target), 1)), table.target)
+        drawn = sampler.sample_indices_
+        side = np.random.default_rng(0).random(len(drawn)) < 0.8
+        fold = make_fold(name, table, PIPELINE, "none", 7)
+        return Fold(
+            name=name,
+            transformer=fold.transformer,
+            resampled=Resampled(drawn[side], fold.resampled.synthetic, fold.resampled.synthetic_target),
+        )
+
+    train, _ = _sides()
+    found = check_shuffled(train, leaky, seed=1)
+    assert not found.passed
+    assert float(found.observed.split()[-1]) > 0.9
+
+
+def test_a_transform_that_learns_from_the_target_of_all_rows_is_seen_by_shuffled_labels() -> None:
+    """A feature that carries the (shuffled) target of validation rows too, as target encoding before the split does."""
+
+    def leaky(name: str, table: Table) -> Fold:
+        table.features["Amount"] = table.features["Amount"] + 1e6 * table.target
+        return make_fold(name, table, PIPELINE, "none", 7)
+
+    assert not check_shuffled(card_table(), leaky, seed=1).passed

@@ -1,0 +1,67 @@
+"""What a user might bring by dotted name: samplers, models, a metric; some of them broken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from imblearn.over_sampling import RandomOverSampler
+from sklearn.linear_model import RidgeClassifier
+from sklearn.tree import DecisionTreeClassifier
+
+
+def expected_loss(target: Any, score: Any, frame: pd.DataFrame) -> float:
+    """Return the mean money lost: missed amounts, and a fixed price for each alarm."""
+    alarm = score >= 0.5
+    return float(np.mean(np.where(target == 1, np.where(alarm, 5.0, frame["Amount"]), np.where(alarm, 5.0, 0.0))))
+
+
+expected_loss.greater_is_better = False  # type: ignore[attr-defined]
+
+
+def broken_metric(target: Any, score: Any, frame: pd.DataFrame) -> float:
+    """Fail."""
+    raise KeyError("no such column")
+
+
+class Repeat(RandomOverSampler):  # type: ignore[misc]
+    """A sampler with a seed and indices."""
+
+
+class Jitter:
+    """A sampler of the plainest kind: no indices, no seed; one synthetic row for every positive, rows turned around."""
+
+    def fit_resample(self, features: Any, target: Any) -> Any:
+        made = features[target == 1] + 0.125
+        return np.concatenate([features, made])[::-1], np.concatenate([target, np.ones(len(made), int)])[::-1]
+
+
+class BrokenSampler:
+    """A sampler that fails."""
+
+    def fit_resample(self, features: Any, target: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+
+class OneClass:
+    """A sampler that leaves one class."""
+
+    def fit_resample(self, features: Any, target: Any) -> Any:
+        return features[target == 1], target[target == 1]
+
+
+class BrokenModel(DecisionTreeClassifier):  # type: ignore[misc]
+    """A model that fails at some depths."""
+
+    def fit(self, features: Any, target: Any, sample_weight: Any = None) -> Any:
+        if self.max_depth > 2:
+            raise ArithmeticError("too deep for me")
+        return super().fit(features, target, sample_weight)
+
+
+class NoScores(RidgeClassifier):  # type: ignore[misc]
+    """A model that cannot score."""
+
+    predict_proba = property()
+    decision_function = property()
