@@ -9,12 +9,12 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
+from stepzero.core.errors import ServiceError
 from stepzero_airflow.hooks.airflow_api import AirflowApi
 from support.scripted import MLFLOW, SCRIPT, played, scripted_environment
-from support.stack import ROOT
+from support.stack import ROOT, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,10 +260,28 @@ def test_champion_found_again_is_not_asked_about(run: Any, environment: Store) -
 
 
 def test_form_out_of_bounds_is_refused_by_the_server(api: AirflowApi, good: tuple[Any, Store]) -> None:
-    with pytest.raises(httpx.HTTPStatusError) as refused:
+    with pytest.raises(ServiceError, match=r"400 .*folds"):
         api._ask("POST", "/dags/credit_card_fraud/dagRuns", {"logical_date": None, "conf": {"folds": 99}})
-    assert refused.value.response.status_code == httpx.codes.BAD_REQUEST
-    assert "folds" in refused.value.response.text
+
+
+def test_silent_api_server_does_not_keep_mlflow_from_being_told(
+    environment: Store, task_instance: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from stepzero_airflow.operators import report
+
+    environment.write_json("runs/credit_card_fraud/manual__1/stages/plan/result.json", {"result": {}})
+    monkeypatch.setenv("AIRFLOW_CONN_STEPZERO_AIRFLOW", f"http://admin:secret@127.0.0.1:{free_port()}")
+    ending = report.Ending(outcome="deployed", sentence="Deployed: all.", good=True)
+    monkeypatch.setattr(report, "find_ending", lambda *_: ending)
+    operator = report.ReportOperator(task_id="report", use_case="credit_card_fraud", plan_task="arrival.plan")
+    context: Any = {"ti": task_instance, "run_id": "manual__1", "dag": SimpleNamespace(dag_id="credit_card_fraud")}
+    with pytest.raises(ServiceError, match=r"Airflow API server http://127\.0\.0\.1:\d+: got .*Connection refused"):
+        operator.execute(context)
+    ((stage, options),) = played(environment)
+    assert stage == "report"
+    assert json.loads(options["--parameters"])["sentence"] == "Deployed: all."
 
 
 def test_run_without_a_connection_writes_no_note_and_goes_on(

@@ -73,8 +73,31 @@ def waiting_uris(store: Store, use_case: str, prefix: str) -> list[str]:
     return [uri for uri in fresh if digest_stored(store, uri) not in digests]
 
 
+def dataset_uris(store: Store, address: str) -> list[str]:
+    """Return the files of a dataset: itself, or all below a folder or landing prefix.
+
+    Args:
+        store: The store, for a relative address.
+        address: ``file:///folder/x.parquet``, ``s3://bucket/x.csv``, or a path within the store.
+    """
+    place, name = _place(store, address.rstrip("/"))
+    if not place.files.isdir(place.path(name)):
+        return [address]
+    base = f"{place.root}/" if place is not store else ""
+    return [f"{base}{uri}" for uri in landed_uris(place, name)]
+
+
+def _place(store: Store, uri: str) -> tuple[Store, str]:
+    """Return a store and a path within it; an absolute address has its own."""
+    if "://" not in uri:
+        return store, uri
+    folder, _, name = uri.rpartition("/")
+    return Store(folder), name
+
+
 def _describe(store: Store, uri: str) -> BatchFile:
-    size = store.size(uri)
+    place, name = _place(store, uri)
+    size = place.size(name)
     if not size:
         raise InputError(
             f"landed file {uri}",
@@ -82,7 +105,7 @@ def _describe(store: Store, uri: str) -> BatchFile:
             allowed="a file with a header and rows",
             action="land the file again and start a new run",
         )
-    return BatchFile(uri=uri, digest=digest_stored(store, uri), bytes=size)
+    return BatchFile(uri=uri, digest=digest_stored(place, name), bytes=size)
 
 
 def _hidden(uri: str) -> bool:

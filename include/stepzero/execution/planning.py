@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from stepzero.adapters.ledger import Accepted, accepted_batches, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.ledger import Accepted, accepted_batches, dataset_uris, landed_uris, make_batch, waiting_uris
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
 from stepzero.spec.load import load_use_case, validate
@@ -70,12 +70,7 @@ def commit_plan(store: Store, plan: Plan) -> Plan:
 
 def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) -> Batch:
     if use_case.source is None:
-        raise SpecError(
-            f"{use_case.name}.source",
-            value=bare("none"),
-            allowed="a source section",
-            action="declare where rows come from",
-        )
+        return _dataset(request, use_case, store)
     prefix = use_case.source.prefix
     if form.batch:
         return make_batch(store, _named(form.batch, landed_uris(store, prefix)), request.partition)
@@ -86,6 +81,19 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
             value=bare("no file"),
             allowed="at least one file that is not empty",
             action=f"land one: bin/run --use-case {use_case.name} --data FILE",
+        )
+    return make_batch(store, uris, request.partition)
+
+
+def _dataset(request: PlanRequest, use_case: UseCase, store: Store) -> Batch:
+    """Return what a gate without a source judges: what it is given, wherever that lies."""
+    uris = [uri for address in request.uris for uri in dataset_uris(store, address)]
+    if not uris:
+        raise SpecError(
+            f"{use_case.name}.source",
+            value=bare(f"none, and nothing under {', '.join(request.uris)}" if request.uris else "none"),
+            allowed="a source section, or a dataset for the gate alone",
+            action="declare where rows come from, or give `quality_gate` a dataset",
         )
     return make_batch(store, uris, request.partition)
 

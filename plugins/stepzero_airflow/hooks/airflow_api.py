@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from stepzero.core.errors import ServiceError, bare
+
 if TYPE_CHECKING:
+    import httpx
     from airflow.sdk import Connection
 
     from stepzero.spec.environment import Environment
@@ -37,29 +41,48 @@ class AirflowApi:
 
     def answer(self, task_instance: dict[str, Any], option: str, reason: str) -> bool:
         """Answer an approval; return False where somebody was faster."""
-        import httpx
-
         path = _run(task_instance["dag_id"], task_instance["dag_run_id"])
         path += f"/taskInstances/{quote(task_instance['task_id'], safe='')}/{task_instance['map_index']}/hitlDetails"
-        try:
-            self._ask("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.CONFLICT:
-                raise
-            return False
-        return True
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        return self._ask("PATCH", path, body, or_none=HTTPStatus.CONFLICT) is not None
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        import httpx
-
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, or_none: HTTPStatus | None = None
+    ) -> Any:
         if self._token is None:
             user = {"username": self.login, "password": self.password}
-            answer = httpx.post(f"{self.base}/auth/token", json=user, timeout=_SECONDS, trust_env=False)
-            self._token = str(answer.raise_for_status().json()["access_token"])
-        headers = {"Authorization": f"Bearer {self._token}"}
-        url = f"{self.base}/api/v2{path}"
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=_SECONDS, trust_env=False)
-        return answer.raise_for_status().json()
+            self._token = str(self._send("POST", "/auth/token", user, {}).json()["access_token"])
+        answer = self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"}, or_none)
+        return None if answer.status_code == or_none else answer.json()
+
+    def _send(
+        self, method: str, path: str, body: Any, headers: dict[str, str], accepted: HTTPStatus | None = None
+    ) -> httpx.Response:
+        """Send one request.
+
+        Raises:
+            ServiceError: The server does not answer, or refuses.
+        """
+        import httpx
+
+        try:
+            answer = httpx.request(
+                method, f"{self.base}{path}", json=body, headers=headers, timeout=_SECONDS, trust_env=False
+            )
+        except httpx.HTTPError as error:
+            raise _unreachable(self.base, str(error) or type(error).__name__) from error
+        if answer.is_error and answer.status_code != accepted:
+            raise _unreachable(f"{self.base}{path}", f"{answer.status_code} {answer.text[:150]}")
+        return answer
+
+
+def _unreachable(address: str, said: str) -> ServiceError:
+    return ServiceError(
+        f"Airflow API server {address}",
+        value=bare(said),
+        allowed="an answer",
+        action="check that it runs, and the user of the environment's Airflow connection; then clear the task",
+    )
 
 
 def airflow_api(environment: Environment) -> AirflowApi | None:

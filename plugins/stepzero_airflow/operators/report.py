@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stepzero.core.errors import ServiceError
 from stepzero.spec.load import load_environment
 from stepzero_airflow.hooks.airflow_api import airflow_api
 from stepzero_airflow.operators.stage import StageOperator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from stepzero.adapters.store import Store
+    from stepzero.spec.environment import Environment
 
 AT_STAGE = {"quality_gate": "failed at the gate", "evaluate": "not promoted"}
 """Words for a verdict that ended the run, by stage."""
@@ -46,14 +48,25 @@ class ReportOperator(StageOperator):
         ending = find_ending(context, store)
         self.log.info("%s", ending.sentence)
         links = context["ti"].xcom_pull(task_ids=self.plan_task, key="links") or {}
+        problem = self._write_note(environment, context, note(ending, links))
+        if read_if_there(store, pointer_uri(self.use_case, context["run_id"], "plan")):
+            status = "FINISHED" if ending.good else "FAILED"
+            self.parameters = {"outcome": ending.outcome, "sentence": ending.sentence, "status": status}
+            self.launch(context, {}, [])
+        if problem is not None:
+            raise problem
+        return {"outcome": ending.outcome, "summary": ending.sentence}
+
+    @staticmethod
+    def _write_note(environment: Environment, context: Context, text: str) -> ServiceError | None:
+        """Write the run's note; a server that does not answer must not keep MLflow from being told."""
         api = airflow_api(environment)
-        if api is not None:
-            api.set_note(context["dag"].dag_id, context["run_id"], note(ending, links))
-        if not read_if_there(store, pointer_uri(self.use_case, context["run_id"], "plan")):
-            return {"outcome": ending.outcome, "summary": ending.sentence}
-        status = "FINISHED" if ending.good else "FAILED"
-        self.parameters = {"outcome": ending.outcome, "sentence": ending.sentence, "status": status}
-        return self.launch(context, {}, [])
+        try:
+            if api is not None:
+                api.set_note(context["dag"].dag_id, context["run_id"], text)
+        except ServiceError as error:
+            return error
+        return None
 
 
 def note(ending: Ending, links: dict[str, str]) -> str:

@@ -1,0 +1,130 @@
+"""The gate alone, and a stage of one's own, in somebody's DAG; the example DAGs are documentation too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stepzero.core.errors import SpecError
+from support.scripted import SCRIPT, played
+from support.stack import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.dag_processing.dagbag import DagBag
+
+    from stepzero.adapters.store import Store
+
+ORDERS = "name: orders\nquality:\n  rules:\n    - {rule: complete, columns: [order_id]}\n"
+
+
+@pytest.fixture(scope="module")
+def bag(airflow_database: Path) -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag
+
+    found = DagBag(str(ROOT / "tests" / "airflow" / "dags"))
+    assert found.import_errors == {}
+    return found
+
+
+def test_gate_alone_is_one_task(bag: DagBag) -> None:
+    dag = bag.dags["gate_alone"]
+    (gate,) = dag.tasks
+    assert gate.task_id == "quality_gate"
+    assert gate.pool == "spark"
+    assert gate.retries == 2
+
+
+def test_gate_alone_freezes_and_judges(bag: DagBag, environment: Store, tmp_path: Path) -> None:
+    ended = _judge(bag, environment, tmp_path, {})
+    assert ended.state == "success"
+    (first, planned), (second, judged) = played(environment)
+    assert (first, second) == ("plan", "quality_gate")
+    assert planned["--use-case"].endswith("orders.yaml")
+    assert judged["--use-case"] == "orders"
+    plan = environment.read_json(f"{_folder(environment)}/plan.json")
+    assert [file["uri"] for file in plan["batch"]["files"]] == [f"file://{tmp_path}/orders.csv"]
+
+
+def test_gate_alone_refuses(bag: DagBag, environment: Store, tmp_path: Path) -> None:
+    refusal = {"quality_gate": {"status": 10, "outcome": "FAIL", "summary": "order_id is missing"}}
+    assert _judge(bag, environment, tmp_path, refusal).state == "failed"
+
+
+def _judge(bag: DagBag, environment: Store, tmp_path: Path, script: dict[str, Any]) -> Any:
+    environment.write_json(SCRIPT, script)
+    (tmp_path / "orders.csv").write_text("order_id\n1\n", encoding="utf-8")
+    dag = bag.dags["gate_alone"]
+    dag.task_dict["quality_gate"].uris = [f"file://{tmp_path}/orders.csv"]
+    return dag.test()
+
+
+def _folder(environment: Store) -> str:
+    (plan,) = [uri for uri in environment.list("runs/orders") if uri.endswith("/plan.json")]
+    return plan.removesuffix("/plan.json")
+
+
+def test_gate_alone_needs_a_dataset(tmp_path: Path) -> None:
+    from stepzero_airflow import use_case
+    from stepzero_airflow.stages import await_batch, quality_gate
+
+    (tmp_path / "orders.yaml").write_text(ORDERS, encoding="utf-8")
+    orders = use_case(str(tmp_path / "orders.yaml"))
+    with pytest.raises(SpecError, match=r"quality_gate of orders: got no dataset\. Allowed: file:///"):
+        quality_gate(orders)
+    with pytest.raises(SpecError, match="a source section, which says where files land"):
+        await_batch(orders)
+
+
+def test_dataset_may_be_a_folder_or_a_landing_prefix(environment: Store, tmp_path: Path) -> None:
+    from stepzero.adapters.ledger import dataset_uris
+
+    (tmp_path / "parts").mkdir()
+    for name in ("part-1.parquet", "part-2.parquet", "_SUCCESS"):
+        (tmp_path / "parts" / name).write_text("x", encoding="utf-8")
+    environment.write_text("landing/orders/a.csv", "order_id\n1\n")
+    folder = f"file://{tmp_path}/parts"
+    assert dataset_uris(environment, folder) == [f"{folder}/part-1.parquet", f"{folder}/part-2.parquet"]
+    assert dataset_uris(environment, "landing/orders/") == ["landing/orders/a.csv"]
+    assert dataset_uris(environment, f"{folder}/part-1.parquet") == [f"{folder}/part-1.parquet"]
+
+
+def test_plan_without_source_and_dataset_says_what_to_do(environment: Store, tmp_path: Path) -> None:
+    from stepzero.execution.planning import PlanRequest, make_plan
+    from stepzero.spec.load import load_environment
+
+    (tmp_path / "orders.yaml").write_text(ORDERS, encoding="utf-8")
+    request = PlanRequest(use_case=str(tmp_path / "orders.yaml"), run="r", as_of="2026-11-21T02:00:00+00:00")
+    with pytest.raises(SpecError, match="a source section, or a dataset for the gate alone"):
+        make_plan(request, environment, load_environment(), None)
+
+
+def test_own_stage_stands_anywhere(bag: DagBag) -> None:
+    dag = bag.dags["own_stage"]
+    assert {task.task_id: task.upstream_task_ids for task in dag.tasks} == {
+        "arrival.await_batch": set(),
+        "arrival.plan": {"arrival.await_batch"},
+        "count_bytes": {"arrival.plan"},
+        "quality_gate": {"arrival.plan"},
+        "count_again": {"quality_gate"},
+        "report": {"count_bytes", "count_again"},
+    }
+
+
+def test_own_stage_runs_in_a_dag(bag: DagBag, environment: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_STEPZERO_AIRFLOW")
+    environment.write_text("landing/credit_card_fraud/a.csv", "Time\n1\n")
+    environment.write_json(SCRIPT, {"support.own_stage:count_bytes": {"summary": "8 bytes landed"}})
+    ended = bag.dags["own_stage"].test()
+    assert ended.state == "success"
+    launched = [stage for stage, _ in played(environment)]
+    assert launched.count("support.own_stage:count_bytes") == 2
+    report = dict(played(environment))["report"]
+    assert json.loads(report["--parameters"]) == {
+        "outcome": "done",
+        "sentence": "Done: 8 bytes landed",
+        "status": "FINISHED",
+    }
