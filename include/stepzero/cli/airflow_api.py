@@ -39,7 +39,9 @@ class AirflowApi:
             found = self._ask("GET", f"/dags/{dag}", missing_is_none=True)
             if found and found.get("has_import_errors") is not True:
                 break
-            self._check_imports(dag)
+            broken = self.import_error(dag)
+            if broken is not None:
+                raise broken
             if time.monotonic() > deadline:
                 raise _no_dag(dag, self.uri)
             if not told:
@@ -71,15 +73,17 @@ class AirflowApi:
         page = f"{self.uri}/dags/{dag}/runs/{run}"
         return f"{page}/tasks/{task}" if task else page
 
-    def _check_imports(self, dag: str) -> None:
+    def import_error(self, dag: str) -> InputError | None:
+        """Return why the DAG's file cannot be read now: until it can, Airflow starts none of its tasks."""
         for error in self._ask("GET", "/importErrors")["import_errors"]:
             if dag in error["filename"]:
-                raise InputError(
+                return InputError(
                     f"DAG file {error['filename']}",
                     value=bare(error["stack_trace"].strip().splitlines()[-1]),
                     allowed="a file that Airflow can import",
                     action="correct it, then run again",
                 )
+        return None
 
     def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **arguments: Any) -> Any:
         try:

@@ -20,6 +20,7 @@ _COLOURS = {
     "running": "cyan",
     "awaiting_input": "yellow",
 }
+_BUSY = frozenset({"running", "queued", "awaiting_input"})
 _QUIET = frozenset({"none", "scheduled", "queued", "removed"})
 
 
@@ -32,19 +33,30 @@ class Display(Protocol):
 
 def follow(api: AirflowApi, dag: str, run: str, *, live: bool) -> dict[str, Any]:
     """Show a run until it has ended, and return it."""
-    asked: set[str] = set()
+    told: set[str] = set()
     with _display(live=live) as display:
         while True:
             found = api.run(dag, run)
             tasks = api.tasks(dag, run)
             display.show(tasks)
-            for task in tasks:
-                if task["state"] == "awaiting_input" and task["task_id"] not in asked:
-                    asked.add(task["task_id"])
-                    typer.echo(f"a person must decide: {api.link(dag, run, task['task_id'])}/required_actions")
             if found["state"] in ENDED:
                 return found
+            for line in _remarks(api, dag, run, tasks):
+                if line not in told:
+                    told.add(line)
+                    typer.echo(line)
             time.sleep(POLL_SECONDS)
+
+
+def _remarks(api: AirflowApi, dag: str, run: str, tasks: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what a person must know or do for the run to go on."""
+    for task in tasks:
+        if task["state"] == "awaiting_input":
+            yield f"a person must decide: {api.link(dag, run, task['task_id'])}/required_actions"
+    if not any(task["state"] in _BUSY for task in tasks):
+        broken = api.import_error(dag)
+        if broken is not None:
+            yield f"Airflow starts no task of this run now: {broken}"
 
 
 def summarise(tasks: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
