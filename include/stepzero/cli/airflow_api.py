@@ -36,7 +36,7 @@ class AirflowApi:
         """
         deadline, told = time.monotonic() + WAIT_FOR_DAG_SECONDS, False
         while True:
-            found = self._ask("GET", f"/dags/{dag}", missing_is_none=True)
+            found = self.ask("GET", f"/dags/{dag}", missing_is_none=True)
             if found and found.get("has_import_errors") is not True:
                 break
             broken = self.import_error(dag)
@@ -49,7 +49,7 @@ class AirflowApi:
                 told = True
             time.sleep(1)
         if found["is_paused"]:
-            self._ask("PATCH", f"/dags/{dag}", json={"is_paused": False})
+            self.ask("PATCH", f"/dags/{dag}", json={"is_paused": False})
 
     def trigger(self, dag: str, conf: dict[str, Any]) -> str:
         """Start a run and return its id.
@@ -57,16 +57,16 @@ class AirflowApi:
         Raises:
             InputError: The form refuses a value.
         """
-        return str(self._ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"])
+        return str(self.ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"])
 
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """Return a run: state, note and times."""
-        return dict(self._ask("GET", f"/dags/{dag}/dagRuns/{run}"))
+        return dict(self.ask("GET", f"/dags/{dag}/dagRuns/{run}"))
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """Return the task instances of a run."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=1000"
-        return list(self._ask("GET", path)["task_instances"])
+        return list(self.ask("GET", path)["task_instances"])
 
     def link(self, dag: str, run: str, task: str = "") -> str:
         """Return the page of a run, or of one of its tasks."""
@@ -75,7 +75,7 @@ class AirflowApi:
 
     def import_error(self, dag: str) -> InputError | None:
         """Return why the DAG's file cannot be read now: until it can, Airflow starts none of its tasks."""
-        for error in self._ask("GET", "/importErrors")["import_errors"]:
+        for error in self.ask("GET", "/importErrors")["import_errors"]:
             if dag in error["filename"]:
                 return InputError(
                     f"DAG file {error['filename']}",
@@ -85,7 +85,13 @@ class AirflowApi:
                 )
         return None
 
-    def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **arguments: Any) -> Any:
+    def ask(self, method: str, path: str, *, missing_is_none: bool = False, **arguments: Any) -> Any:
+        """Ask anything below ``/api/v2`` and return the JSON.
+
+        Raises:
+            InputError: Airflow refuses.
+            ServiceError: Airflow does not answer.
+        """
         try:
             if "Authorization" not in self._client.headers:
                 self._log_in()

@@ -105,6 +105,9 @@ class _Task:
     inputs: Mapping[str, StageInput | list[StageInput]]
     key: Key
     workspace: Workspace
+    began: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went: ``imports``, ``work``; the rest is looking up, committing and publishing."""
 
     @property
     def store(self) -> Store:
@@ -199,11 +202,14 @@ def _module_of(dotted: str) -> str:
 
 def _compute(task: _Task) -> ResultReference:
     workspace = task.workspace
+    before = time.monotonic()
+    run_stage = load_stage(task.info)
     started, used = time.monotonic(), time.process_time()
     view = View(task.plan.use_case, task.info.sections, always=("name",))
-    result = load_stage(task.info)(view, task.inputs, workspace)
+    result = run_stage(view, task.inputs, workspace)
+    task.seconds.update(imports=round(started - before, 3), work=round(time.monotonic() - started, 3))
     profile = {
-        "wall_seconds": round(time.monotonic() - started, 3),
+        "wall_seconds": task.seconds["work"],
         "cpu_seconds": round(time.process_time() - used, 3),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "architecture": platform.machine(),
@@ -249,6 +255,7 @@ def _note(task: _Task, reference: ResultReference, why: str, *, reused: bool) ->
         "why": why,
         "attempt": request.attempt,
         "links": _links(task),
+        "seconds": task.seconds | {"total": round(time.monotonic() - task.began, 3)},
     }
     task.store.write_json(_previous_uri(request.use_case, request), {"key_parts": parts, "run": request.run})
     task.store.write_json(request.pointer, noted)
