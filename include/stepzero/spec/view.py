@@ -9,7 +9,8 @@ class View:
     """An object reduced to some of its attributes.
 
     What is not in a stage's key must not change its result, so reading anything else raises
-    AttributeError. `name` (of a use case), `run` and `folder` (of a plan) may be always there.
+    AttributeError. What names things and dates ledgers is always there: `name` of a use case, `run`, `folder` and
+    `as_of` of a plan; no result may depend on it.
     """
 
     def __init__(self, viewed: object, fields: tuple[str, ...], *, always: tuple[str, ...] = ()) -> None:
