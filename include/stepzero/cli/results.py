@@ -45,11 +45,16 @@ def to_json(found: RunResults) -> dict[str, Any]:
     }
 
 
+_WIDTH = 130
+"""Columns that the whole table needs."""
+
+
 def print_results(found: RunResults) -> None:
     """Print table, champion and verdict."""
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 140)
+    # A figure that is cut is worse than a line that wraps.
+    console = Console(width=max(Console().width, _WIDTH))
     if found.table:
         console.print(_table(found))
     if found.verdict:
@@ -82,7 +87,7 @@ def _table(found: RunResults) -> Any:
 def _cell(metric: Any) -> str:
     if not isinstance(metric, dict) or metric.get("value") is None:
         return "–"
-    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]".replace("[", "\\[")
+    return f"{metric['value']:.3f} ({metric['low']:.2f}–{metric['high']:.2f})"
 
 
 def _value(metric: Any) -> float:
