@@ -75,9 +75,9 @@ def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
 
 def test_all_airflow_services_share_the_settings_that_must_agree(compose: dict[str, Any]) -> None:
     shared = (
-        "AIRFLOW__API_AUTH__JWT_SECRET_CMD",
-        "AIRFLOW__CORE__FERNET_KEY_CMD",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "API_AUTH__JWT_SECRET_CMD",
+        "CORE__FERNET_KEY_CMD",
+        "DATABASE__SQL_ALCHEMY_CONN",
     )
     services = [service for name, service in compose["services"].items() if name.startswith("airflow-")]
     assert len(services) == 5

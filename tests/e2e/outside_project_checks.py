@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stepzero.adapters.store import Store
@@ -65,13 +65,16 @@ def mlflow_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     words += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "files")]
     variables = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (home / "log").open("w") as log:
-        server = subprocess.Popen(words, cwd=home, env=variables, stdout=log, stderr=log, start_new_session=True)
+        # In our process group: who ends us, ends it.
+        server = psutil.Popen(words, cwd=home, env=variables, stdout=log, stderr=log)
     try:
         wait_for("MLflow", lambda: _answers(int(port)), seconds=180)
         yield port
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        family = [*server.children(recursive=True), server]
+        for process in family:
+            process.terminate()
+        psutil.wait_procs(family, timeout=30)
 
 
 def _answers(port: int) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -36,6 +37,10 @@ class Installed:
         (site / "locked.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
         pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
         subprocess.run([*pip, *map(str, self.wheels)], check=True)
+        (self.folder / "home").mkdir()
+        fetched = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
+        if fetched.is_dir():
+            (self.folder / "home" / "cache").symlink_to(fetched)
 
     def run(
         self, *words: str, path: str = "", folder: Path = PROJECT, check: bool = True, **variables: str
@@ -45,9 +50,17 @@ class Installed:
         kept |= {"PATH": f"{self.bin}{os.pathsep}{kept['PATH']}", "VIRTUAL_ENV": str(self.folder / "venv")}
         kept |= {"STEPZERO_HOME": str(self.folder / "home"), "AIRFLOW_HOME": str(self.folder / "airflow")}
         kept |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": path, **variables}
-        done = subprocess.run(
-            [str(self.bin / words[0]), *words[1:]], cwd=folder, env=kept, capture_output=True, text=True, check=False
+        command = [str(self.bin / words[0]), *words[1:]]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, cwd=folder, env=kept, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
+        try:
+            output, errors = process.communicate()
+        except BaseException:  # a time limit, too, must leave nothing running
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        done = subprocess.CompletedProcess(command, process.returncode, output, errors)
         assert not check or done.returncode == 0, f"{words}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         return done
 
@@ -140,11 +153,6 @@ def _tree_without_library(installed: Installed) -> Path:
             shutil.copy(ROOT / name, copy / name)
         if (ROOT.parent / "shared").is_dir():
             (installed.folder / "shared").symlink_to(ROOT.parent / "shared")
-        home = installed.folder / "home"
-        home.mkdir()
-        kept = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
-        if kept.is_dir():
-            (home / "cache").symlink_to(kept)
     return copy
 
 
@@ -155,12 +163,14 @@ def _pytest(installed: Installed, *words: str) -> str:
     return installed.run("python", "-m", "pytest", *options, *words, folder=copy, **variables).stdout
 
 
+@pytest.mark.timeout(900)
 def test_library_tests_pass_against_the_wheels(installed: Installed) -> None:
     told = _pytest(installed, "tests/library", "-n", "2")
     assert int(re.search(r"(\d+) passed", told)[1]) > 20
 
 
 @pytest.mark.spark
+@pytest.mark.timeout(900)
 def test_outside_project_runs_from_the_wheels(installed: Installed) -> None:
     told = _pytest(installed, "tests/e2e/outside_project_checks.py")
     assert re.search(r"\b6 passed", told), told

@@ -100,6 +100,7 @@ class Tracking:
     def parent(self, identity: RunIdentity, store: Store) -> str:
         """Return the id of the MLflow run of a DAG run; made if it is missing."""
         experiment = self.experiment(identity.use_case)
+        wanted = f"tags.`{RUN}` = {quoted(identity.run)}"
 
         def create(_: str) -> str:
             return self._create_run(experiment, identity.run, identity.started, describe(identity))
@@ -108,7 +109,7 @@ class Tracking:
             store,
             f"{identity.folder}/tracking/{self._server}",
             [identity.run],
-            find=lambda: {identity.run: self._ids(experiment, f"tags.`{RUN}` = {quoted(identity.run)}")},
+            find=lambda: {identity.run: [run.info.run_id for run in self._search(experiment, wanted)]},
             create=create,
             delete=self._delete_run,
         )
@@ -220,15 +221,7 @@ class Tracking:
                 ),
             )
         if record.files:
-            self._upload(run_id, record.files, store, folder)
-
-    def _upload(self, run_id: str, files: dict[str, str], store: Store, folder: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="stepzero-tracking-") as local:
-            for shown, stored in files.items():
-                target = Path(local) / shown
-                target.parent.mkdir(parents=True, exist_ok=True)
-                store.download(f"{folder}/{stored}", target)
-            self.ask("uploading files of a run", lambda client: client.log_artifacts(run_id, local))
+            _upload(self, run_id, record.files, store, folder)
 
     def _create_run(self, experiment: str, name: str, started: int, tags: dict[str, str]) -> str:
         run = self.ask(
@@ -243,9 +236,6 @@ class Tracking:
     def _delete_run(self, run_id: str) -> None:
         self.ask("deleting a run made twice", lambda client: client.delete_run(run_id))
 
-    def _ids(self, experiment: str, wanted: str) -> list[str]:
-        return [run.info.run_id for run in self._search(experiment, wanted)]
-
     def _search(self, experiment: str, wanted: str) -> list[Any]:
         order = ["attributes.start_time ASC", "attributes.run_id ASC"]
         return list(
@@ -254,6 +244,15 @@ class Tracking:
                 lambda client: client.search_runs([experiment], wanted, max_results=_MOST_RUNS, order_by=order),
             )
         )
+
+
+def _upload(tracking: Tracking, run_id: str, files: dict[str, str], store: Store, folder: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="stepzero-tracking-") as local:
+        for shown, stored in files.items():
+            target = Path(local) / shown
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.download(f"{folder}/{stored}", target)
+        tracking.ask("uploading files of a run", lambda client: client.log_artifacts(run_id, local))
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
