@@ -27,7 +27,6 @@ def results(
         typer.echo(json.dumps(to_json(found)))
     else:
         print_results(found)
-    raise typer.Exit(found.exit_status)
 
 
 def to_json(found: RunResults) -> dict[str, Any]:

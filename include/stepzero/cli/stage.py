@@ -14,6 +14,7 @@ from stepzero.adapters.store import Store
 from stepzero.core.errors import (
     DONE,
     FAULT,
+    NOT_REUSABLE,
     VERDICT_NO,
     WRONG_USE,
     InputError,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from stepzero.spec.environment import Environment
 
 log = logging.getLogger("stepzero")
-
-NOT_REUSABLE = 76
-"""Exit status of `--only-reuse` where no finished result can be reused."""
 
 
 def main(arguments: list[str]) -> int:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DONE, VERDICT_NO, WRONG_USE, TRY_AGAIN, FAULT = 0, 10, 2, 75, 1
 """Exit statuses of every command."""
 
+NOT_REUSABLE = 76
+"""Exit status of `stepzero stage --only-reuse` where no finished result can be reused."""
+
 _LONGEST_VALUE = 200
 
 

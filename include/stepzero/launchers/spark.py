@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepzero.core.errors import SetupError, bare
+from stepzero.core.errors import NOT_REUSABLE, SetupError, bare
 from stepzero.launchers.base import Finished, LogLine
 from stepzero.launchers.process import launch as launch_process
 from stepzero.launchers.process import run_watched, stage_environment
@@ -18,8 +18,6 @@ from stepzero.spec.load import load_environment, project_file
 if TYPE_CHECKING:
     from stepzero.spec.environment import Environment, StageResources
 
-NOT_REUSABLE = 76
-"""What `stepzero stage --only-reuse` exits with where the stage must compute."""
 LOCAL_PARTITIONS = "4"
 
 
