@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
 from support.stack import ROOT, Stack
 
 CHROMIUM = shutil.which("chromium")

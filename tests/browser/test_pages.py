@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
+
 from support.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -17,7 +18,9 @@ def run_page(stack: Stack, run: str) -> str:
     return f"{stack.airflow_url}/dags/credit_card_fraud/runs/{quote(run, safe='')}"
 
 
-def test_graph_has_at_most_nine_short_nodes(stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path) -> None:
+def test_graph_has_at_most_nine_short_nodes(
+    stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path
+) -> None:
     page.goto(run_page(stack, first_run["run"]))
     nodes = page.locator(".react-flow__node")
     expect(nodes.first).to_be_visible(timeout=60_000)

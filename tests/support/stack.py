@@ -69,7 +69,9 @@ class Stack:
         """Address of the scoring service."""
         return f"http://127.0.0.1:{self.ports['ENDPOINT']}"
 
-    def command(self, *arguments: str, expect: int | None = 0, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, expect: int | None = 0, timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
         """Run a `stepzero` command as a user would; check its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "stepzero.cli.main", *arguments],
@@ -81,7 +83,9 @@ class Stack:
             check=False,
         )
         if expect is not None:
-            assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+            assert done.returncode == expect, (
+                f"{arguments}: {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+            )
         return done
 
     def run(self, *arguments: str, expect: int = 0, timeout: float = 600) -> dict[str, Any]:
