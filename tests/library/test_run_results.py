@@ -126,7 +126,7 @@ def test_results_command(store: Store) -> None:
     good_run(store)
     shown = CliRunner().invoke(app, ["results", "r1"])
     assert shown.exit_code == 0, shown.output
-    assert "0.800 [0.700, 0.900]" in shown.output
+    assert "0.800 (0.70–0.90)" in shown.output
     assert "champion: version 7, xgboost on rows resampled by smote, threshold 0.4100" in shown.output
     told = json.loads(CliRunner().invoke(app, ["results", "r1", "--json"]).output)
     assert told["table"] == [ROW]
