@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[str | bytes, str, int, str]] = {
         '[{"V1": 1}]',
         J,
         422,
-        "row 0 field Amount: got missing. Allowed: a double. Do: send all of V1, Amount",
+        "row 0 field Amount: got missing. Allowed: a value (double). Do: send all of V1, Amount",
     ),
     "extra": ('[{"V1": 1, "Amount": 1, "Amout": 2}]', J, 422, "field Amout: got 2. Allowed: did you mean 'Amount'?"),
     "text": ('[{"V1": "x", "Amount": 1}]', J, 422, "row 0 field V1: got 'x'. Allowed: a number (double)"),
@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[str | bytes, str, int, str]] = {
         '[{"V1": null, "Amount": 1}]',
         J,
         422,
-        "field V1: got nothing. Allowed: a double; the model was not taught",
+        "field V1: got nothing. Allowed: a value (double); the model was",
     ),
     "too large": ('[{"V1": 1e999, "Amount": 1}]', J, 422, "row 0 field V1: got inf. Allowed: a finite number"),
     "short row": (

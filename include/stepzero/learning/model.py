@@ -81,6 +81,8 @@ class ScoringModel:
                 allowed=", ".join(self.features),
                 action="hand in every feature by its name",
             )
+        if list(frame.columns) == list(self.features) and (frame.dtypes == "float64").all():
+            return frame
         encoded = self.transformer.one_hot or {}
         columns = {
             name: frame[name] if name in encoded else _column(frame[name], name, kind)
