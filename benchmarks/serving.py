@@ -32,10 +32,17 @@ def main() -> None:
     body = json.dumps({"instances": [row]})
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     with httpx.Client(headers=headers, timeout=30) as client:
+        _wait(client, f"{endpoint.uri}/ping")
         seconds = [_ask(client, f"{endpoint.uri}/invocations", body) for _ in range(asked.requests + 50)][50:]
     p50, p95, p99 = (round(1000 * float(value), 2) for value in np.quantile(seconds, [0.5, 0.95, 0.99]))
     print(f"{asked.requests} single predictions: p50 {p50} ms, p95 {p95} ms, p99 {p99} ms")
     print(json.dumps({"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "requests": asked.requests}))
+
+
+def _wait(client: httpx.Client, url: str) -> None:
+    deadline = time.monotonic() + 60
+    while client.get(url).status_code != httpx.codes.OK and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _ask(client: httpx.Client, url: str, body: str) -> float:
