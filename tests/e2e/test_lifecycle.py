@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.stack import Stack, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -67,25 +68,30 @@ def test_second_run_reuses_everything(stack: Stack, first_run: dict[str, Any]) -
 def test_form_changes_the_run(stack: Stack, first_run: dict[str, Any]) -> None:
     changed = stack.run("--sampler", "none", "--model", "decision_tree", "--model", "logistic_regression", expect=0)
     table = json.loads(stack.command("results", changed["run"], "--json").stdout)["table"]
-    assert {(row["sampler"], row["model"]) for row in table} == {("none", "decision_tree"), ("none", "logistic_regression")}
+    assert {(row["sampler"], row["model"]) for row in table} == {
+        ("none", "decision_tree"),
+        ("none", "logistic_regression"),
+    }
 
 
 def test_bad_batch_stops_everything(stack: Stack, first_run: dict[str, Any], tmp_path: Any) -> None:
     bad = tmp_path / "bad.csv"
-    stack.command("data", "generate", "credit_card_fraud", "--bad", "unknown_class", "--output", str(bad))
+    stack.command("data", "generate", "credit_card_fraud", "--bad", "one_class", "--output", str(bad))
     failed = stack.run("--data", str(bad), expect=10)
     assert failed["outcome"] == "failed at the gate"
     assert failed["verdict"].startswith("FAIL")
     assert "Class" in failed["verdict"]
     states = {task["task_id"]: task["state"] for task in stack.tasks(failed["run"])}
-    after = {name: state for name, state in states.items() if name.startswith(("prepare", "train", "register", "deploy"))}
+    after = {
+        name: state for name, state in states.items() if name.startswith(("prepare", "train", "register", "deploy"))
+    }
     assert set(after.values()) <= {"upstream_failed", "skipped"}, after
     assert stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{failed['run']}")["state"] == "failed"
 
 
 def test_few_bad_rows_are_quarantined_and_counted(stack: Stack, first_run: dict[str, Any], tmp_path: Any) -> None:
     some = tmp_path / "some.csv"
-    stack.command("data", "generate", "credit_card_fraud", "--bad", "few_bad_rows", "--output", str(some))
+    stack.command("data", "generate", "credit_card_fraud", "--bad", "negative_amount", "--output", str(some))
     result = stack.run("--data", str(some), *SMALL)
     values = json.loads(stack.command("results", result["run"], "--json").stdout)["stages"]["quality_gate"]
     assert values["rows"] == values["accepted"] + values["quarantined"]
@@ -108,13 +114,19 @@ def _ended(stack: Stack, run: str) -> str | None:
 
 
 def test_person_approves_the_newer_and_the_older_is_superseded(stack: Stack, first_run: dict[str, Any]) -> None:
-    form = {"window": "batch", "approval": "person", "samplers": ["none"], "models": ["xgboost"], "batch": first_run["batch"]}
+    form = {
+        "window": "batch",
+        "approval": "person",
+        "samplers": ["none"],
+        "models": ["xgboost"],
+        "batch": first_run["batch"],
+    }
     older = _trigger(stack, **form, seed=11)
     wait_for("an approval", lambda: _waiting(stack, older), seconds=240)
     newer = _trigger(stack, **form, seed=12)
     wait_for("the newer approval", lambda: _waiting(stack, newer), seconds=240)
     wait_for("the older run to end", lambda: _ended(stack, older), seconds=120)
-    assert "superseded" in stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{older}")["note"]
+    assert "superseded" in stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{older}")["note"].lower()
     before = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
     time.sleep(3)  # Airflow marks a task failed that is answered within a moment of parking
     task = _waiting(stack, newer)[0]
@@ -145,8 +157,12 @@ def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[st
 
 
 def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) -> None:
-    run = _trigger(stack, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99)
-    wait_for("preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"])
+    run = _trigger(
+        stack, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99
+    )
+    wait_for(
+        "preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"]
+    )
     assert stack.kill("mlflow", "server") is not None
     assert wait_for("the run", lambda: _ended(stack, run), seconds=400) == "success"
 

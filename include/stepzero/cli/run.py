@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 - one per option
     began = time.monotonic()
     asked = {"samplers": sampler, "models": model, "metric": metric, "folds": folds, "seed": seed,
              "approval": approval, "recompute": recompute}  # fmt: skip
-    form = {name: value for name, value in asked.items() if value}
+    form = {name: value for name, value in asked.items() if value is not None and value != []}
     declared, environment = load_use_case(use_case), load_environment()
     apply_form(declared, validate(form, Form))
     source = _source(declared)
