@@ -1,0 +1,25 @@
+"""Small stages that need Spark, for tests of what starts it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from stepzero.core.stages import Engine, StageResult, stage
+from stepzero.core.verdict import Outcome, Verdict
+
+
+@stage(sections=(), engine=Engine.SPARK)
+def count(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """Count rows in the JVM; say no, crash or wait where asked."""
+    session = workspace.spark
+    rows = session.range(1000).where("id % 2 = 0").count()
+    workspace.log.info("counted by %s with %s", session.sparkContext.applicationId, session.conf.get("spark.jars"))
+    asked = workspace.parameters.get("then")
+    if asked == "crash":
+        session.sql("SELECT nobody FROM nowhere").collect()
+    if asked == "wait":
+        workspace.log.info("waiting in %d below %d", os.getpid(), os.getppid())
+        session.range(10**13).selectExpr("sum(id * id)").collect()
+    outcome = Outcome.FAIL if asked == "refuse" else Outcome.PASS
+    return StageResult(values={"rows": rows}, verdict=Verdict(outcome=outcome, subject="toy"), summary=f"{rows} rows")
