@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from stepzero.adapters.store import Store
 from stepzero.core.digests import LENGTH, digest_json
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 MANIFEST = "_manifest.json"
 FORMAT_VERSION = 1
+_SHORTEST_PARQUET = 12
 
 
 def commit_dataset(store: Store, folder: str, *, rows: int | None, schema: list[list[str]], producer: str) -> Reference:
     """Write the manifest of a folder whose files are complete, and return the reference.
 
-    The digest covers schema, number of rows and the bytes of the files, not their names: Spark
-    puts random parts into names.
+    The digest covers schema, number of rows and the content of the files. Names do not count (Spark
+    puts random parts into them), nor do the footers of Parquet files (Java writes sets into them in
+    any order), so that the same rows written again are the same dataset.
 
     Args:
         store: Where the folder is.
@@ -31,7 +33,7 @@ def commit_dataset(store: Store, folder: str, *, rows: int | None, schema: list[
         producer: Name of the stage that wrote it.
     """
     files = [_describe(store, uri) for uri in store.list(folder) if not uri.rpartition("/")[2].startswith(("_", "."))]
-    digest = digest_json({"files": sorted(file["digest"] for file in files), "rows": rows, "schema": schema})
+    digest = digest_json({"files": sorted(file["content"] for file in files), "rows": rows, "schema": schema})
     manifest = {
         "format": FORMAT_VERSION,
         "files": files,
@@ -108,4 +110,27 @@ def _describe(store: Store, uri: str) -> dict[str, Any]:
         raise StoreError(
             f"store file {uri}", value=bare("missing"), allowed="a file just listed", action="clear the task"
         )
-    return {"uri": uri, "digest": digest_stored(store, uri), "bytes": size}
+    whole, content = _digests(store, uri, size)
+    return {"uri": uri, "digest": whole, "content": content, "bytes": size}
+
+
+def _digests(store: Store, uri: str, size: int) -> tuple[str, str]:
+    """Return the digests of all bytes, and of those before a Parquet file's footer."""
+    with store.open(uri) as stream:
+        left = size - _footer_bytes(stream, uri, size)
+        whole, content = hashlib.sha256(), hashlib.sha256()
+        while piece := stream.read(1 << 20):
+            whole.update(piece)
+            content.update(piece[: max(left, 0)])
+            left -= len(piece)
+    return whole.hexdigest()[:LENGTH], content.hexdigest()[:LENGTH]
+
+
+def _footer_bytes(stream: IO[Any], uri: str, size: int) -> int:
+    if not uri.endswith(".parquet") or size < _SHORTEST_PARQUET:
+        return 0
+    stream.seek(size - 8)
+    tail = stream.read(8)
+    stream.seek(0)
+    length = int.from_bytes(tail[:4], "little") + 8
+    return length if tail[4:] == b"PAR1" and length <= size else 0
