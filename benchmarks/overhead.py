@@ -1,10 +1,10 @@
-"""What orchestration costs: seconds per task split into Airflow, process start, imports, work and bookkeeping.
+"""What orchestration costs: seconds per task split into waiting, Airflow, process start, imports, work and bookkeeping.
 
     python benchmarks/overhead.py [--run RUN] [--repeats N]
 
 Without --run it starts a run on the running services (`bin/stepzero up`) and then the same again, so that the last
-one reuses everything. Airflow's share of a task is the time from "may run" to its end, less what its launcher
-measured; process start is what the launcher measured, less what the stage command measured of itself. Parsing is
+one reuses everything. Waiting is the time until a pool and the executor have room; Airflow's share is the time
+from there to the task's end, less what its launcher measured; process start is what the launcher measured, less what the stage command measured of itself. Parsing is
 measured in CPU seconds of fresh processes, ours over the bare `import airflow.sdk`, so that a busy machine does not
 speak. The last line is JSON.
 """
@@ -30,7 +30,7 @@ from stepzero.spec.load import home_folder, include_folder, load_environment
 
 LAUNCHED = re.compile(r"exit status \d+[^;]*; ([\d.]+) s,")
 STAGE, LABEL = re.compile(r"stepzero stage ([\w.:]+)"), re.compile(r"--label ([\w.:-]+)")
-PARTS = ("airflow", "process_start", "imports", "work", "bookkeeping")
+PARTS = ("waiting", "airflow", "process_start", "imports", "work", "bookkeeping")
 
 
 def main() -> None:
@@ -70,7 +70,8 @@ def measure(api: AirflowApi, found: RunResults) -> dict[str, Any]:
 
 def split(api: AirflowApi, found: RunResults, task: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of one task's time."""
-    waited = _between(task.get("scheduled_when") or task["start_date"], task["start_date"])
+    queued = task.get("queued_when") or task["start_date"]
+    sent = _between(queued, task["start_date"])
     took = _between(task["start_date"], task["end_date"])
     log = _log(api, found, task)
     launched = sum(float(match) for match in LAUNCHED.findall(log)[-1:])
@@ -79,7 +80,8 @@ def split(api: AirflowApi, found: RunResults, task: dict[str, Any]) -> dict[str,
     imports, work = noted.get("imports", 0.0), noted.get("work", 0.0)
     return {
         "task": task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""),
-        "airflow": waited + took - launched,
+        "waiting": _between(task.get("scheduled_when") or queued, queued),
+        "airflow": sent + took - launched,
         "process_start": max(0.0, launched - inside),
         "imports": imports,
         "work": work,
