@@ -3,10 +3,10 @@
     python benchmarks/overhead.py [--run RUN] [--repeats N]
 
 Without --run it starts a run on the running services (`bin/stepzero up`) and then the same again, so that the last
-one reuses everything. Waiting is the time until a pool and the executor have room; Airflow's share is the time
-from there to the task's end, less what its launcher measured; process start is what the launcher measured, less what the stage command measured of itself. Parsing is
-measured in CPU seconds of fresh processes, ours over the bare `import airflow.sdk`, so that a busy machine does not
-speak. The last line is JSON.
+one reuses everything. Waiting is the time until a pool and the executor have room; Airflow's share is the time from
+there to the task's end, less what its launcher measured; process start is what the launcher measured, less what the
+stage command measured of itself. Parsing is measured in CPU seconds of fresh processes, ours over the bare
+`import airflow.sdk`, so that a busy machine does not speak. The last line is JSON.
 """
 
 from __future__ import annotations
