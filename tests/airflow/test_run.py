@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowException
 
 from stepzero.core.errors import ServiceError
 from stepzero_airflow.hooks.airflow_api import AirflowApi
@@ -277,7 +278,7 @@ def test_silent_api_server_does_not_keep_mlflow_from_being_told(
     monkeypatch.setattr(report, "find_ending", lambda *_: ending)
     operator = report.ReportOperator(task_id="report", use_case="credit_card_fraud", plan_task="arrival.plan")
     context: Any = {"ti": task_instance, "run_id": "manual__1", "dag": SimpleNamespace(dag_id="credit_card_fraud")}
-    with pytest.raises(ServiceError, match=r"Airflow API server http://127\.0\.0\.1:\d+: got .*Connection refused"):
+    with pytest.raises(AirflowException, match=r"Airflow API server http://127\.0\.0\.1:\d+: got .*Connection refused"):
         operator.execute(context)
     ((stage, options),) = played(environment)
     assert stage == "report"

@@ -115,6 +115,16 @@ def test_error_travels_in_bounded_size(environment: Store, task_instance: Any) -
     assert len(json.dumps(task_instance.pushed["error"])) < 2_000
 
 
+def test_unknown_launcher_fails_at_once_and_is_told(
+    environment: Store, task_instance: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (tmp_path / "scripted.yaml").read_text(encoding="utf-8")
+    (tmp_path / "scripted.yaml").write_text(text.replace("support.scripted:launch", "proces"), encoding="utf-8")
+    with pytest.raises(AirflowFailException, match="did you mean 'process'"):
+        make_operator().execute(make_context(task_instance))
+    assert "stages.*.launcher: got 'proces'" in task_instance.pushed["error"]["message"]
+
+
 @pytest.fixture
 def own_run(environment: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A run with a real plan, and stages as real child processes."""

@@ -22,12 +22,12 @@ class GateOperator(PlanOperator):
 
     custom_operator_name = GATE
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def perform(self, context: Context) -> dict[str, Any]:
         """Return the reference of the verdict.
 
         Raises:
             AirflowFailException: The verdict is FAIL; its sentence is the message.
         """
-        super().execute(context)
+        super().perform(context)
         self.stage = GATE
         return self.launch(context, {}, [])

@@ -41,7 +41,7 @@ class ReportOperator(StageOperator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(stage="report", **kwargs)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def perform(self, context: Context) -> dict[str, Any]:
         """Find out how the run ended, and say so."""
         environment = load_environment()
         store = open_store(environment)

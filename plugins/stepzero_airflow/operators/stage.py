@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from stepzero.core.errors import DONE, VERDICT_NO, WRONG_USE
+from stepzero.core.errors import DONE, VERDICT_NO, WRONG_USE, StepzeroError
 from stepzero.spec.load import load_environment
 from stepzero_airflow.links.tracking import TrackingLink
 from stepzero_airflow.runs import LONGEST_TEXT, error_uri, open_store, pointer_uri, read_if_there, verdict_sentence
@@ -71,6 +71,14 @@ class StageOperator(BaseOperator):
         self._launching = False
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Do the work; an error of ours fails the task at once unless a retry helps, and the report can tell it."""
+        try:
+            return self.perform(context)
+        except StepzeroError as error:
+            self._tell(context, str(error))
+            raise (AirflowException if error.retry else AirflowFailException)(str(error)) from error
+
+    def perform(self, context: Context) -> dict[str, Any]:
         """Launch the stage and return its result reference."""
         inputs = self._picked()
         refuse_after_no(inputs)
@@ -107,7 +115,7 @@ class StageOperator(BaseOperator):
                 self._say_no(context, handed_on, verdict_sentence(store, handed_on))
             return handed_on
         error = read_if_there(store, error_uri(uri, attempt))
-        context["ti"].xcom_push("error", {"message": _message(self.stage, finished, error)[:LONGEST_TEXT]})
+        self._tell(context, _message(self.stage, finished, error))
         raise failure(self.stage, finished, error)
 
     def on_kill(self) -> None:
@@ -148,6 +156,10 @@ class StageOperator(BaseOperator):
             self.log.log(_LEVELS[word], "%s", rest)
         elif line:
             self.log.info("%s", line)
+
+    @staticmethod
+    def _tell(context: Context, message: str) -> None:
+        context["ti"].xcom_push("error", {"message": message[:LONGEST_TEXT]})
 
     def _say_no(self, context: Context, reference: dict[str, Any], sentence: str) -> None:
         context["ti"].xcom_push("verdict", {"sentence": sentence[:LONGEST_TEXT], "result": reference})
