@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from stepzero.core.errors import TRY_AGAIN, SpecError, did_you_mean
+from stepzero.core.errors import TRY_AGAIN, SpecError, bare, did_you_mean
 
 if TYPE_CHECKING:
     from stepzero.spec.environment import StageResources
@@ -75,14 +75,17 @@ def find_launcher(name: str) -> Launcher:
     Raises:
         SpecError: There is no such launcher.
     """
-    target = LAUNCHERS.get(name, name)
-    module, _, function = target.partition(":")
+    if name in LAUNCHERS:
+        module, _, function = LAUNCHERS[name].partition(":")
+        ours: Launcher = getattr(importlib.import_module(module), function)
+        return ours
+    module, _, function = name.partition(":")
     try:
         found: Launcher = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise SpecError(
             "environment stages.*.launcher",
-            value=name,
+            value=bare(f"'{name}' ({error})"),
             allowed=f"{did_you_mean(name, LAUNCHERS)}, or package.module:function of yours",
             action="correct the name in the environment file",
         ) from error
