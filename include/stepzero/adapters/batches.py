@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from stepzero.adapters.spark import quoted
@@ -22,6 +26,12 @@ UNREADABLE = "_unreadable"
 """Names of the row's columns whose cell cannot be read as the declared type."""
 _CORRUPT = "_corrupt"
 _HEAD_BYTES = 1 << 16
+_CSV = {"escape": '"'}
+"""A quote within quotes is doubled, as RFC 4180 has it; a backslash is a backslash."""
+_UNREADABLE_FILE = re.compile(
+    r"[\w.]+(?:EOFException|ZipException|URISyntaxException|ChecksumException|"
+    r"IOException: (?:incorrect|invalid|not a gzip|unexpected))[^\n]*"
+)
 
 
 def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source | None) -> DataFrame:
@@ -41,6 +51,29 @@ def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source
         for file in batch.files:
             check_header(store, file, list(source.columns))
     return _read_text_file(session, [_url(store, file.uri) for file in batch.files], source)
+
+
+@contextmanager
+def explained_reading(batch: Batch) -> Iterator[None]:
+    """Tell a broken file from other faults of a Spark job: a cut archive shows only when it is read.
+
+    Raises:
+        InputError: A landed file cannot be read to its end.
+    """
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        yield
+    except Py4JJavaError as error:
+        told = _UNREADABLE_FILE.search(str(error))
+        if told is None:
+            raise
+        raise InputError(
+            f"landed files {', '.join(file.uri for file in batch.files)}",
+            value=bare(told[0].strip()),
+            allowed="files that can be read to their end",
+            action="land them again, under names without colons",
+        ) from error
 
 
 def check_header(store: Store, file: BatchFile, declared: Sequence[str]) -> None:
@@ -96,10 +129,33 @@ def _read_text_file(session: SparkSession, paths: list[str], source: Source) -> 
         frame = reader.json(paths)
         texts = functions.from_json(functions.col(_CORRUPT), _text_schema(source))
     else:
-        options = {"header": "true", "enforceSchema": "true", "nullValue": source.null_values[0]}
-        frame = reader.options(**options).csv(paths)
-        texts = functions.from_csv(functions.col(_CORRUPT), _text_schema(source))
+        options = {"header": "true", "enforceSchema": "true", **_CSV}
+        texts = functions.from_csv(functions.col(_CORRUPT), _text_schema(source), _CSV)
+        if set(source.null_values) <= {""}:
+            frame = reader.options(**options).csv(paths)
+        else:
+            reader = session.read.schema(f"{_text_schema(source)}, {_CORRUPT} string")
+            corrupt = {"columnNameOfCorruptRecord": _CORRUPT}
+            frame = _without_null_values(
+                reader.options(**options, **corrupt).csv(paths), source, f"{schema}, {_CORRUPT} string"
+            )
     return _with_unreadable(frame, source, texts)
+
+
+def _without_null_values(lines: DataFrame, source: Source, schema: str) -> DataFrame:
+    """Take words for "no value" out of rows read as text, then let the same parser read the types."""
+    from pyspark.sql import functions
+
+    kept = [
+        functions.when(~functions.col(quoted(name)).isin(*source.null_values), functions.col(quoted(name))).alias(name)
+        for name in source.columns
+    ]
+    line = functions.to_csv(functions.struct(*kept), _CSV)
+    typed = functions.from_csv(line, schema, {**_CSV, "columnNameOfCorruptRecord": _CORRUPT})
+    parsed = lines.select(functions.col(_CORRUPT).alias("_ragged"), typed.alias("_typed"))
+    columns = [functions.col(f"_typed.{quoted(name)}").alias(name) for name in source.columns]
+    corrupt = functions.coalesce("_ragged", f"_typed.{_CORRUPT}").alias(_CORRUPT)
+    return parsed.select(*columns, corrupt)
 
 
 def _text_schema(source: Source) -> str:
@@ -134,10 +190,40 @@ def _has_text(text: Column, source: Source) -> Column:
 
 def _read_parquet(session: SparkSession, store: Store, batch: Batch, source: Source) -> DataFrame:
     """Read Parquet and cast to the declared types; a value that the type cannot hold is unreadable."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for file in batch.files:
+        schema = _parquet_schema(store, file)
+        check_columns(file.uri, [name for name, _ in schema], list(source.columns))
+        groups.setdefault(tuple(kind for _, kind in schema), []).append(_url(store, file.uri))
+    frames = [_cast(session.read.parquet(*paths), source) for paths in groups.values()]
+    return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _parquet_schema(store: Store, file: BatchFile) -> list[tuple[str, str]]:
+    """Return a file's columns and their types from its footer: Spark would take one file's for all.
+
+    Raises:
+        InputError: It is no Parquet file.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with store.open_any(file.uri) as stream:
+            schema = parquet.read_schema(stream)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"landed file {file.uri}",
+            value=bare(str(error).splitlines()[0]),
+            allowed="Parquet",
+            action="land the right file",
+        ) from error
+    return [(field.name, str(field.type)) for field in schema]
+
+
+def _cast(frame: DataFrame, source: Source) -> DataFrame:
     from pyspark.sql import functions
 
-    frame = session.read.parquet(*(_url(store, file.uri) for file in batch.files))
-    check_columns(batch.files[0].uri, frame.columns, list(source.columns))
     columns = {name: functions.col(quoted(name)) for name in source.columns}
     lost = [
         functions.when(column.isNotNull() & column.cast(source.columns[name]).isNull(), functions.lit(name))
@@ -152,8 +238,13 @@ def _read_undeclared(session: SparkSession, store: Store, batch: Batch) -> DataF
 
     paths = [_url(store, file.uri) for file in batch.files]
     if any(".csv" in path for path in paths):
-        frame = session.read.option("header", True).option("inferSchema", True).csv(paths)
+        for file in batch.files:
+            _head(store, file)
+        frame = session.read.options(header="true", inferSchema="true", **_CSV).csv(paths)
     else:
+        schemas = [(file.uri, [name for name, _ in _parquet_schema(store, file)]) for file in batch.files]
+        for uri, columns in schemas:
+            check_columns(uri, columns, schemas[0][1])
         frame = session.read.parquet(*paths)
     return frame.withColumn(UNREADABLE, functions.array().cast("array<string>"))
 
@@ -177,7 +268,7 @@ def _head(store: Store, file: BatchFile) -> list[str]:
         raise InputError(
             f"landed file {file.uri}", value=bare(problem), allowed="CSV with a header", action="land the right file"
         )
-    return data.decode("utf-8", errors="replace").splitlines()
+    return data.decode("utf-8-sig", errors="replace").splitlines()
 
 
 def _unzipped(data: bytes) -> bytes:
@@ -190,4 +281,6 @@ def _unzipped(data: bytes) -> bytes:
 
 
 def _url(store: Store, uri: str) -> str:
-    return uri.replace("s3://", "s3a://") if "://" in uri else store.url(uri)
+    """Return the address for Spark, which would read brackets and stars of a name as a pattern."""
+    address = uri.replace("s3://", "s3a://") if "://" in uri else store.url(uri)
+    return re.sub(r"([*?\[\]{}])", r"\\\1", address)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.spark import quoted
 from stepzero.core.errors import RuleError, bare
 
 if TYPE_CHECKING:
@@ -49,33 +50,47 @@ def measure(session: SparkSession, frame: DataFrame, wanted: Wanted) -> Measured
     Raises:
         RuleError: A metric that a rule needs could not be computed.
     """
-    values, failures = _run(session, frame, wanted)
+    aliases = _aliases(wanted)
+    values, failures = _run(session, frame, wanted, aliases)
     size = int(_needed(values, failures, ("Size", "*")))
     return Measured(
         size=size,
         compliance={label: _needed(values, failures, ("Compliance", label)) for label in wanted.compliance},
         uniqueness={
-            columns: _needed(values, failures, ("Uniqueness", ",".join(columns))) for columns in wanted.uniqueness
+            columns: _needed(values, failures, ("Uniqueness", ",".join(aliases[name] for name in columns)))
+            for columns in wanted.uniqueness
         },
         profile={
-            f"{name} of {column}": value
-            for (name, column), value in sorted(values.items())
-            if name in _PROFILE and math.isfinite(value)
+            f"{kind} of {name}": values[kind, alias]
+            for kind in _PROFILE
+            for name, alias in aliases.items()
+            if math.isfinite(values.get((kind, alias), math.nan))
         },
     )
 
 
-def _run(session: SparkSession, frame: DataFrame, wanted: Wanted) -> tuple[dict[Any, float], dict[Any, str]]:
+def _aliases(wanted: Wanted) -> dict[str, str]:
+    """Return a plain name for every column: Deequ stumbles over backticks, and some names it needs quoted."""
+    keys = [name for columns in wanted.uniqueness for name in columns]
+    names = sorted({*wanted.complete, *wanted.numeric, *keys})
+    return {name: f"_measured_{number}" for number, name in enumerate(names)}
+
+
+def _run(
+    session: SparkSession, frame: DataFrame, wanted: Wanted, aliases: Mapping[str, str]
+) -> tuple[dict[Any, float], dict[Any, str]]:
     """Return values and failures by (name, instance), read from the metric map: nothing is dropped there."""
     from pydeequ import analyzers
+    from pyspark.sql import functions
 
     asked = [analyzers.Size()]
     asked += [analyzers.Compliance(label, predicate) for label, predicate in wanted.compliance.items()]
-    asked += [analyzers.Uniqueness(list(columns)) for columns in wanted.uniqueness]
-    asked += [analyzers.Completeness(column) for column in wanted.complete]
+    asked += [analyzers.Uniqueness([aliases[name] for name in columns]) for columns in wanted.uniqueness]
+    asked += [analyzers.Completeness(aliases[name]) for name in wanted.complete]
     kinds = (analyzers.Mean, analyzers.Minimum, analyzers.Maximum, analyzers.StandardDeviation)
-    asked += [kind(column) for column in wanted.numeric for kind in kinds]
-    run = analyzers.AnalysisRunner(session).onData(frame)
+    asked += [kind(aliases[name]) for name in wanted.numeric for kind in kinds]
+    renamed = [functions.col(quoted(name)).alias(alias) for name, alias in aliases.items()]
+    run = analyzers.AnalysisRunner(session).onData(frame.select("*", *renamed))
     for analyzer in asked:
         run = run.addAnalyzer(analyzer)
     return _metric_map(run.run())

@@ -59,11 +59,11 @@ def write_dataset(store: Store, folder: str, frame: DataFrame, *, rows: int, pro
 
 def sorted_in_one_file(frame: DataFrame, *columns: str) -> DataFrame:
     """Sort a frame into one file, so that equal content gives equal bytes, whatever its partitions were."""
-    return frame.orderBy(*columns).coalesce(1)
+    return frame.repartition(1).sortWithinPartitions(*columns)
 
 
 def check_expression(frame: DataFrame, expression: str, what: str, *, predicate: bool = True) -> None:
-    """Let Spark analyse an expression, without a job.
+    """Let Spark analyse an expression beside all columns, without a job; an aggregate is none of a row.
 
     Raises:
         RuleError: It names an unknown column, is not SQL, or is no predicate where one is needed.
@@ -72,8 +72,8 @@ def check_expression(frame: DataFrame, expression: str, what: str, *, predicate:
     from pyspark.sql import functions
 
     try:
-        checked = frame.select(functions.expr(expression).alias("checked"))
-        kind = checked.schema.fields[0].dataType.simpleString()
+        checked = frame.select("*", functions.expr(expression).alias("checked"))
+        kind = checked.schema.fields[-1].dataType.simpleString()
     except PySparkException as error:
         told = str(error).splitlines()[0][:300]
         raise RuleError(

@@ -122,7 +122,7 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
     workspace = Workspace(
         store=store,
         environment=environment,
-        plan=View(plan, info.plan, always=("run", "folder")),  # type: ignore[arg-type]
+        plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
         folder=f"{result_folder(plan.use_case.name, info.name, key)}/tries/{request.attempt}",
         stage=info.name,
         parameters=dict(request.parameters),

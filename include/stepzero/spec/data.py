@@ -44,6 +44,7 @@ class Source(Section):
     columns: dict[str, ColumnType] = Field(min_length=1)
     """The schema, in order. Extra, missing, renamed or reordered columns are errors."""
     null_values: tuple[str, ...] = ("",)
+    """Words for "no value" in CSV; an empty cell is one in any case."""
     window: Window = Window()
 
     @field_validator("prefix")

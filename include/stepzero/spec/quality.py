@@ -43,7 +43,10 @@ class CompleteRule(Rule):
 
 
 class UniqueRule(Rule):
-    """Require that the columns together identify a row: all members of a duplicate group are bad."""
+    """Require that the columns together identify a row: all members of a duplicate group are bad.
+
+    Nulls are alike. With ``where``, rows that are not judged are nobody's duplicates.
+    """
 
     rule: Literal["unique"]
     columns: tuple[str, ...] = Field(min_length=1)

@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.spark import check_expression, quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
-from stepzero.core.errors import StageError, bare
+from stepzero.core.errors import RuleError, StageError, bare, did_you_mean
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 
@@ -48,6 +48,7 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
         folder = f"{workspace.folder}/{side}"
         total = sum(counts[side].values())
         outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
+    split.unpersist()
     left = sum(sum(classes.values()) for classes in counts.values())
     values = {"rows": rows, "dropped": rows - left, **counts}
     record = Record(metrics={f"prepare.{name}": float(value) for name, value in _flat(values).items()})
@@ -59,6 +60,15 @@ def _united(accepted: Reference, workspace: Workspace) -> DataFrame:
     """Return this run's rows and those of the window, columns in this run's order."""
     references = [accepted, *(Reference.from_json(member.accepted) for member in workspace.plan.window)]
     frames = [read_dataset(workspace.spark, workspace.store, reference) for reference in references]
+    for member, frame in zip(workspace.plan.window, frames[1:], strict=True):
+        if sorted(frame.columns) != sorted(frames[0].columns):
+            differing = sorted(set(frame.columns) ^ set(frames[0].columns))
+            raise StageError(
+                f"accepted batch {member.partition} of the window",
+                value=bare(f"other columns: {', '.join(differing)}"),
+                allowed="the columns of this run's batch",
+                action="shorten source.window, or run on this batch alone (window: batch)",
+            )
     return reduce(lambda one, other: one.unionByName(other), frames)
 
 
@@ -71,7 +81,14 @@ def _derived(frame: DataFrame, prepare_section: Any) -> DataFrame:
     if prepare_section.keep_where:
         check_expression(frame, prepare_section.keep_where, "prepare.keep_where")
         frame = frame.filter(prepare_section.keep_where)
+    for name in prepare_section.drop:
+        _check_column(frame, name, "prepare.drop")
     return frame.drop(*prepare_section.drop)
+
+
+def _check_column(frame: DataFrame, name: str, what: str) -> None:
+    if name not in frame.columns:
+        raise RuleError(what, value=name, allowed=did_you_mean(name, frame.columns), action="correct the name")
 
 
 def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
@@ -83,6 +100,8 @@ def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
 
     split = use_case.split
     by_row = split.by == "row"
+    if not by_row:
+        _check_column(frame, split.by, "split.by")
     if not by_row and split.stratified:
         raise StageError(
             f"{use_case.name} split",

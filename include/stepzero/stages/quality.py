@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.batches import UNREADABLE, read_batch
+from stepzero.adapters.batches import UNREADABLE, explained_reading, read_batch
 from stepzero.adapters.deequ import Measured, Wanted, measure
 from stepzero.adapters.ledger import Accepted, accept
 from stepzero.adapters.spark import quoted, write_dataset
@@ -13,7 +13,7 @@ from stepzero.core.verdict import Verdict
 from stepzero.measures.quality import Counts, Finding, decide
 from stepzero.spec import quality as spec
 from stepzero.stages.quality_report import page, picture, table
-from stepzero.stages.quality_rules import RowRule, broken_column, check_column, interval, row_rules
+from stepzero.stages.quality_rules import RowRule, broken_column, check_batch_rules, interval, row_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -25,7 +25,7 @@ REASONS = "_reasons"
 NUMERIC = ("int", "bigint", "double", "float", "smallint", "tinyint")
 
 
-@stage(sections=("quality", "source"), plan=("batch", "as_of"), engine=Engine.SPARK)
+@stage(sections=("quality", "source"), plan=("batch",), engine=Engine.SPARK)
 def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Judge a batch: PASS, QUARANTINE (bad rows set aside, each with its reasons) or FAIL.
 
@@ -35,14 +35,17 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     """
     del inputs
     quality, batch = use_case.quality, workspace.plan.batch
-    frame = read_batch(workspace.spark, workspace.store, batch, use_case.source)
-    rules = row_rules(frame, quality.rules)
-    judged = _judged(frame, rules).cache()
-    measured = _measure(workspace, judged, rules, quality.rules)
+    with explained_reading(batch):
+        frame = read_batch(workspace.spark, workspace.store, batch, use_case.source)
+        rules = row_rules(frame, quality.rules)
+        check_batch_rules(frame, quality.rules)
+        judged = _judged(frame, rules).cache()
+        rows = judged.count()
+    measured = _measure(workspace, judged, rules, quality.rules, rows)
     findings, broken = _row_findings(rules, measured)
     bad = [rule for rule in rules if rule.severity == "error" and broken[rule.label]]
     counts = Counts(rows=measured.size, quarantined=_count_bad(judged, bad))
-    findings += _batch_findings(judged.filter(~_is_bad(bad)), quality.rules, counts)
+    findings += _batch_findings(judged, ~_is_bad(bad), quality.rules, counts)
     verdict = decide(
         findings,
         counts,
@@ -51,6 +54,7 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         subject=f"batch {batch.partition}, {counts.rows} rows, {counts.quarantined} quarantined",
     )
     outputs = _write_rows(workspace, judged, bad, rules, counts)
+    judged.unpersist()
     if verdict.accepted:
         _enter(workspace, use_case.name, outputs)
     values = {
@@ -74,21 +78,18 @@ def _judged(frame: DataFrame, rules: list[RowRule]) -> DataFrame:
     return frame.select("*", *(broken_column(rule).alias(rule.flag) for rule in rules))
 
 
-def _measure(workspace: Workspace, judged: DataFrame, rules: list[RowRule], declared: Any) -> Measured:
+def _measure(workspace: Workspace, judged: DataFrame, rules: list[RowRule], declared: Any, rows: int) -> Measured:
     """Measure by Deequ; a frame without a row is not given to it."""
-    columns = sorted({name for rule in declared for name in _columns_of(rule)} & set(judged.columns))
-    if judged.isEmpty():
+    columns = sorted({name for rule in declared for name in _columns_of(rule)})
+    if rows == 0:
         unique = {tuple(rule.keys): 1.0 for rule in rules if rule.keys}
         return Measured(size=0, compliance={rule.label: 1.0 for rule in rules}, uniqueness=unique, profile={})
-    for rule in declared:
-        if isinstance(rule, spec.ClassBalanceRule):
-            check_column(judged, rule.column, "rule class_balance")
     kinds = dict(judged.dtypes)
     wanted = Wanted(
         compliance={rule.label: f"NOT {rule.flag}" for rule in rules},
         uniqueness=[rule.keys for rule in rules if rule.keys],
-        complete=[quoted(name) for name in columns],
-        numeric=[quoted(name) for name in columns if kinds[name] in NUMERIC],
+        complete=columns,
+        numeric=[name for name in columns if kinds[name] in NUMERIC],
     )
     return measure(workspace.spark, judged, wanted)
 
@@ -121,15 +122,17 @@ def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Findin
     return findings, broken
 
 
-def _batch_findings(good: DataFrame, declared: Any, counts: Counts) -> list[Finding]:
+def _batch_findings(judged: DataFrame, is_good: Column, declared: Any, counts: Counts) -> list[Finding]:
     """Judge the batch as a whole: its size, and the classes among the rows that would go on."""
     findings = []
     for rule in declared:
         if isinstance(rule, spec.SizeRule):
             bound = interval(rule.at_least, rule.at_most) + " rows"
-            low, high = rule.at_least or 0, rule.at_most if rule.at_most is not None else counts.rows
-            findings.append(_whole("size", None, f"{counts.rows} rows", bound, low <= counts.rows <= high, rule))
+            rows = judged.filter(rule.where).count() if rule.where else counts.rows
+            low, high = rule.at_least or 0, rule.at_most if rule.at_most is not None else rows
+            findings.append(_whole("size", None, f"{rows} rows", bound, low <= rows <= high, rule))
         if isinstance(rule, spec.ClassBalanceRule):
+            good = judged.filter(is_good).filter(rule.where or "true")
             classes = {str(row[0]): int(row[1]) for row in good.groupBy(quoted(rule.column)).count().collect()}
             classes.pop("None", None)
             told = ", ".join(f"{name}: {rows}" for name, rows in sorted(classes.items())) or "no class"
@@ -162,7 +165,8 @@ def _write_rows(
     """Write good rows, and bad rows with all their reasons."""
     from pyspark.sql import functions
 
-    columns = [quoted(name) for name in judged.columns if not name.startswith("_")]
+    ours = {UNREADABLE, *(rule.flag for rule in rules)}
+    columns = [quoted(name) for name in judged.columns if name not in ours]
     store, producer = workspace.store, workspace.stage
     good = judged.filter(~_is_bad(bad)).select(*columns)
     folder = f"{workspace.folder}/accepted"
@@ -203,7 +207,12 @@ def _write_reports(
     workspace: Workspace, findings: list[Finding], verdict: Verdict, measured: Measured
 ) -> dict[str, Reference]:
     workspace.log.info("%s", table(findings, verdict))
-    metrics = {"size": measured.size, "compliance": measured.compliance, "profile": measured.profile}
+    metrics = {
+        "size": measured.size,
+        "compliance": measured.compliance,
+        "uniqueness": {", ".join(columns): share for columns, share in measured.uniqueness.items()},
+        "profile": measured.profile,
+    }
     return {
         "metrics": workspace.write_json("metrics.json", metrics),
         "report": workspace.write_file("quality.html", page(findings, verdict, measured.profile)),

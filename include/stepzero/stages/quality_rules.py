@@ -61,6 +61,20 @@ def row_rules(frame: DataFrame, rules: Sequence[AnyRule]) -> list[RowRule]:
     return [unreadable, *made]
 
 
+def check_batch_rules(frame: DataFrame, rules: Sequence[AnyRule]) -> None:
+    """Check what rules about the batch as a whole name, before any row is read.
+
+    Raises:
+        RuleError: A rule names an unknown column, or its ``where`` is not SQL.
+    """
+    for number, rule in enumerate(rules, start=1):
+        what = f"rule {number} ({rule.rule})"
+        if isinstance(rule, spec.ClassBalanceRule):
+            check_column(frame, rule.column, what)
+        if rule.where and not is_row_rule(rule):
+            check_expression(frame, rule.where, f"{what} where")
+
+
 def is_row_rule(rule: AnyRule) -> bool:
     """Tell whether a rule judges rows, not the batch as a whole."""
     return not isinstance(rule, spec.SizeRule | spec.ClassBalanceRule)
@@ -84,8 +98,8 @@ def broken_column(rule: RowRule) -> Column:
 
     if rule.keys:
         keys = [functions.col(quoted(name)) for name in rule.keys]
-        twice = functions.count(functions.lit(1)).over(Window.partitionBy(*keys)) > 1
-        return twice & functions.expr(rule.predicate)
+        judged = functions.expr(rule.predicate)
+        return (functions.count(functions.when(judged, 1)).over(Window.partitionBy(*keys)) > 1) & judged
     return ~functions.expr(rule.predicate)
 
 
@@ -124,6 +138,8 @@ def _predicate(frame: DataFrame, rule: AnyRule, what: str) -> str:
         predicate = _custom(rule, what)
         check_expression(frame, predicate, what)
         return f"coalesce(({predicate}), false)"
+    if isinstance(rule, spec.PatternRule):
+        _check_pattern(frame, rule, what)
     name = quoted(rule.column)
     good = _value_predicate(frame, rule, name)
     check_expression(frame, good, what)
@@ -135,13 +151,27 @@ def _value_predicate(frame: DataFrame, rule: AnyRule, name: str) -> str:
     if isinstance(rule, spec.OneOfRule):
         return f"{name} IN ({', '.join(literal(value) for value in rule.values)})"
     if isinstance(rule, spec.PatternRule):
-        return f"{name} RLIKE {literal(f'^(?:{rule.pattern})$')}"
+        whole = rf"\A(?:{rule.pattern})\z"
+        return f"{name} RLIKE {literal(whole)}"
     if isinstance(rule, spec.TypeRule):
         return _readable_sql(rule)
     bounds = [f"NOT isnan({name})"] if dict(frame.dtypes)[rule.column] in {"double", "float"} else []
     bounds += [f"{name} >= {literal(rule.at_least)}"] if rule.at_least is not None else []
     bounds += [f"{name} <= {literal(rule.at_most)}"] if rule.at_most is not None else []
     return "(" + " AND ".join(bounds) + ")"
+
+
+def _check_pattern(frame: DataFrame, rule: spec.PatternRule, what: str) -> None:
+    """Let Java compile a regular expression: Spark would only do so in the midst of the rows."""
+    from pyspark.errors import PySparkException
+
+    try:
+        frame.sparkSession.sparkContext._jvm.java.util.regex.Pattern.compile(rule.pattern)  # type: ignore[union-attr]  # noqa: SLF001
+    except PySparkException as error:
+        told = str(error).splitlines()[0]
+        raise RuleError(
+            what, value=rule.pattern, allowed="a regular expression of Java", action=f"correct it: {told}"
+        ) from error
 
 
 def _readable_sql(rule: spec.TypeRule) -> str:
@@ -154,14 +184,14 @@ def _readable_sql(rule: spec.TypeRule) -> str:
 
 def _custom(rule: spec.CustomRule, what: str) -> str:
     module, _, function = rule.rule.partition(":")
-    try:
+    try:  # somebody else's code may raise anything
         made = getattr(importlib.import_module(module), function)(column=rule.column, **rule.options)
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:
         raise RuleError(
             what,
             value=rule.rule,
             allowed="a function (column=…, **options) -> Spark SQL predicate",
-            action=f"correct it: {error}",
+            action=f"correct it: {type(error).__name__}: {error}",
         ) from error
     return str(made)
 
