@@ -108,6 +108,11 @@ def test_an_error_that_a_retry_made_good_does_not_count(store: Store) -> None:
     assert RunResults(store, "toy", "r1").outcome == "deployed"
 
 
+def test_a_run_without_training_is_finished(store: Store) -> None:
+    note(store, "quality_gate", "PASS")
+    assert (RunResults(store, "toy", "r1").outcome, RunResults(store, "toy", "r1").exit_status) == ("finished", 0)
+
+
 def test_run_that_never_began(store: Store) -> None:
     assert (RunResults(store, "toy", "r1").outcome, RunResults(store, "toy", "r1").exit_status) == ("not started", 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -70,7 +71,7 @@ class AirflowApi:
 
     def link(self, dag: str, run: str, task: str = "") -> str:
         """Return the page of a run, or of one of its tasks."""
-        page = f"{self.uri}/dags/{dag}/runs/{run}"
+        page = f"{self.uri}/dags/{dag}/runs/{quote(run)}"
         return f"{page}/tasks/{task}" if task else page
 
     def import_error(self, dag: str) -> InputError | None:

@@ -13,7 +13,7 @@ import typer
 
 from stepzero.adapters.store import Store
 from stepzero.cli.run_results import RunResults
-from stepzero.core.errors import DONE, SpecError, bare
+from stepzero.core.errors import DONE, FAULT, SpecError, bare
 from stepzero.spec.load import home_folder, load_environment, load_use_case, validate
 from stepzero.spec.plan import Form, apply_form
 
@@ -135,32 +135,33 @@ def _report(
     if endpoint and found.outcome == "deployed":
         links["endpoint"] = endpoint.uri
     print_results(found)
-    if not found.refusal and not found.errors and ended["state"] == "failed":
-        _name_failed_tasks(api, found)
+    silent = "" if found.refusal or found.errors or ended["state"] != "failed" else _silent_failure(api, found)
+    if silent:
+        typer.echo(silent)
     seconds = round(time.monotonic() - began, 1)
     for name, link in links.items():
         typer.echo(f"{name}: {link}")
     typer.echo(f"{seconds} s")
     if as_json:
-        typer.echo(json.dumps(_summary(found, batch, links, seconds)))
-    return found.exit_status
+        failed = {"outcome": "failed", "verdict": silent, "champion": None} if silent else {}
+        typer.echo(json.dumps(_summary(found) | {"batch": batch, "links": links, "seconds": seconds} | failed))
+    return FAULT if silent else found.exit_status
 
 
-def _summary(found: RunResults, batch: str, links: dict[str, str], seconds: float) -> dict[str, Any]:
+def _summary(found: RunResults) -> dict[str, Any]:
     return {
         "use_case": found.use_case,
         "run": found.run,
-        "batch": batch,
         "outcome": found.outcome,
         "verdict": found.verdict,
         "champion": found.champion,
-        "links": links,
-        "seconds": seconds,
     }
 
 
-def _name_failed_tasks(api: AirflowApi, found: RunResults) -> None:
-    for task in api.tasks(found.use_case, found.run):
-        if task["state"] == "failed":
-            link = api.link(found.use_case, found.run, task["task_id"])
-            typer.echo(f"task {task['task_id']} failed without a word of the stage; its log: {link}", err=True)
+def _silent_failure(api: AirflowApi, found: RunResults) -> str:
+    """Say which task failed where no stage left a word: it was killed, or never began."""
+    failed = [task["task_id"] for task in api.tasks(found.use_case, found.run) if task["state"] == "failed"]
+    if not failed:
+        return "the run failed, but none of its tasks: it was ended in Airflow"
+    link = api.link(found.use_case, found.run, failed[0])
+    return f"task {failed[0]} failed without a word of its stage; its log: {link}"

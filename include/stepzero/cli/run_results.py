@@ -111,7 +111,7 @@ class RunResults:
             return f"failed at {self.errors[0].name}"
         if self.pointer("deploy"):
             return "deployed"
-        return "failed" if self.ends else "not started"
+        return "finished" if self.ends else "not started"
 
     @property
     def exit_status(self) -> int:
@@ -120,7 +120,7 @@ class RunResults:
             return VERDICT_NO
         if self.errors:
             return TRY_AGAIN if self.errors[0].error.get("retry") else FAULT
-        return DONE if self.outcome == "deployed" else FAULT
+        return DONE if self.ends else FAULT
 
     @property
     def verdict(self) -> str:
