@@ -1,7 +1,7 @@
 """Card payments like the ULB data: 31 columns, two days, frauds enriched.
 
 Drawn from a table of summary figures (`credit_card_parameters.csv`, computed by
-``benchmarks/fit_generator.py``): for ordinary payments and for four kinds of fraud, the shape of
+``benchmarks/_fit_generator.py``): for ordinary payments and for four kinds of fraud, the shape of
 every column and the loadings of a few factors that carry the correlations. No real row is in it.
 How like the real data the result is, ``benchmarks/generator.py`` shows side by side.
 

@@ -1,6 +1,6 @@
 """Compute the summary table that the credit-card generator draws from.
 
-    python benchmarks/fit_generator.py --data creditcard.csv.gz --provenance provenance.csv.gz
+    python benchmarks/_fit_generator.py --data creditcard.csv.gz --provenance provenance.csv.gz
 
 For ordinary payments and four kinds of fraud it states, per column, the four parameters of a
 sinh-arcsinh distribution (location, spread, skew, tail) met at a few quantiles, and the loadings
