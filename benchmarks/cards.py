@@ -1,0 +1,80 @@
+"""What the benchmarks on card payments share: rows prepared in memory, and the learning stages on them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.store import Store
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.references import ResultReference
+from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
+from stepzero.spec.load import load_use_case
+from stepzero.spec.use_case import UseCase
+from stepzero.spec.view import View
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "credit_card"
+
+
+def prepare_rows(frame: pd.DataFrame, *, test: float = 0.2, folds: int = 5) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and test rows as the prepare stage does: split and folds by hash, balanced by class."""
+    rows = frame.copy()
+    rows["_row_id"] = [hashlib.sha256(repr(row).encode()).hexdigest() for row in frame.itertuples(index=False)]
+    rows = rows.sort_values("_row_id").reset_index(drop=True)
+    held = rows.groupby("Class").cumcount() < rows["Class"].map(rows["Class"].value_counts()) * test
+    train = rows[~held].reset_index(drop=True)
+    train["_fold"] = (train.groupby("Class").cumcount() % folds).astype(np.int32)
+    return train, rows[held].reset_index(drop=True)
+
+
+class Stages:
+    """The learning stages, one after the other, in a store of their own."""
+
+    def __init__(self, folder: Path, train: pd.DataFrame, test: pd.DataFrame, *, models: Any, **sections: Any) -> None:
+        self.store = Store(f"file://{folder}")
+        data = load_use_case("credit_card_fraud").model_dump(mode="json", by_alias=True)
+        data["train"] |= {"models": models, **sections.pop("train", {})}
+        self.use_case = UseCase.model_validate({**data, **sections})
+        outputs = {
+            name: write_frame(self.store, name, rows, producer="prepare")
+            for name, rows in (("train", train), ("test", test))
+        }
+        self.prepared = self._input("prepare", StageResult(outputs=outputs))
+        self.runs = 0
+
+    def resample(self, sampler: str) -> StageResult:
+        """Run the resample stage."""
+        return self._run("resample", {}, sampler=sampler)
+
+    def tune(self, sampler: str, model: str, resampled: StageResult | None = None) -> StageResult:
+        """Run the tune stage, and the resample stage before it."""
+        done = resampled or self.resample(sampler)
+        return self._run("tune", {"resampled": self._input("resample", done)}, sampler=sampler, model=model)
+
+    def evaluate(self, tuned: list[StageResult]) -> StageResult:
+        """Run the evaluate stage."""
+        return self._run("evaluate", {"tuned": [self._input("tune", one) for one in tuned]})
+
+    def _run(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageResult:
+        self.runs += 1
+        info = find_stage(stage)
+        workspace = Workspace(
+            store=self.store,
+            environment=None,  # type: ignore[arg-type]
+            plan=View(None, info.plan),  # type: ignore[arg-type]
+            folder=f"results/{stage}-{self.runs}",
+            stage=stage,
+            parameters=parameters,
+        )
+        view = View(self.use_case, info.sections, always=("name",))
+        return load_stage(info)(view, {"prepared": self.prepared, **inputs}, workspace)
+
+    @staticmethod
+    def _input(stage: str, result: StageResult) -> StageInput:
+        reference = ResultReference(stage=stage, uri="", digest="")
+        return StageInput(reference=reference, outputs=result.outputs, values=result.values, verdict=result.verdict)
