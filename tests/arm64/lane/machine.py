@@ -71,7 +71,7 @@ class Machine:
             **base,
             **{f"STEPZERO_{name}_PORT": str(port) for name, port in self.ports.items()},
             "STEPZERO_HOME": str(self.home),
-            "STEPZERO_ENVIRONMENT": "local",
+            "STEPZERO_ENVIRONMENT": str(ROOT / "tests" / "arm64" / "lane" / "environment.yaml"),
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
