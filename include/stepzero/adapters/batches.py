@@ -222,14 +222,18 @@ def _parquet_schema(store: Store, file: BatchFile) -> list[tuple[str, str]]:
 
 
 def _cast(frame: DataFrame, source: Source) -> DataFrame:
+    """Cast what was read; a plain cast would wrap a large number and cut a fraction without a word."""
     from pyspark.sql import functions
 
-    columns = {name: functions.col(quoted(name)) for name in source.columns}
-    lost = [
-        functions.when(column.isNotNull() & column.cast(source.columns[name]).isNull(), functions.lit(name))
-        for name, column in columns.items()
-    ]
-    typed = [column.cast(source.columns[name]).alias(name) for name, column in columns.items()]
+    kinds, typed, lost = dict(frame.dtypes), [], []
+    for name, kind in source.columns.items():
+        column = functions.col(quoted(name))
+        cast = functions.expr(f"TRY_CAST({quoted(name)} AS {kind})")
+        is_lost = cast.isNull()
+        if kind in {"int", "bigint"} and kinds[name].startswith(("double", "float", "decimal")):
+            is_lost |= cast.cast(kinds[name]) != column
+        typed.append(functions.when(~is_lost, cast).alias(name))
+        lost.append(functions.when(column.isNotNull() & is_lost, functions.lit(name)))
     return frame.select(*typed, functions.array_compact(functions.array(*lost)).alias(UNREADABLE))
 
 
