@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from _cards import DATA, Stages, prepare_rows
 from _fit_generator import fair_rows
-from cards import DATA, Stages, prepare_rows
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import RepeatedStratifiedKFold
 from threadpoolctl import threadpool_limits

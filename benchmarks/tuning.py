@@ -5,9 +5,9 @@
 Ours is what a run does: the resample stage once, then the tune stage (search, refit, writing). Theirs is
 `GridSearchCV` with `memory` set, so that it keeps fitted transformers and resampled rows too. Both use one
 thread. Times are CPU seconds of the process, so that a busy machine does not speak; wall seconds are told beside.
-The usual grid searches numbers of trees, rounds and neighbours, in tens of values; the seed's is that of the public notebook on
-these data (its forest shortened: depths 4, 6 and 8, one criterion, instead of depths 4 to 8 and two), on
-under-sampled rows as there. The last line is JSON; `ratio` is theirs over ours on the usual grid.
+The usual grid searches numbers of trees, rounds and neighbours, in tens of values; the seed's is that of the
+public notebook on these data (its forest shortened: depths 4, 6 and 8 and one criterion, instead of depths 4 to 8
+and two), on under-sampled rows as there. The last line is JSON; `ratio` is theirs over ours on the usual grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from cards import DATA, Stages, prepare_rows
+from _cards import DATA, Stages, prepare_rows
 from imblearn.pipeline import Pipeline as Steps
 from sklearn.metrics import average_precision_score, make_scorer
 from sklearn.model_selection import GridSearchCV

@@ -97,7 +97,7 @@ class Bench:
             stage=stage,
             parameters=parameters,
         )
-        view = View(self.use_case, info.sections, always=("name",))
+        view = View(self.use_case, info.sections, always=("name",), parameters=parameters)
         return load_stage(info)(view, {"prepared": self.prepared, **inputs}, workspace)
 
     def resample(self, sampler: str) -> StageResult:

@@ -22,7 +22,7 @@ from stepzero.execution.results import commit_result, find_result, read_input, r
 from stepzero.spec.base import is_dotted
 from stepzero.spec.lock import lock_digest
 from stepzero.spec.plan import Plan, run_folder
-from stepzero.spec.view import View
+from stepzero.spec.view import View, field_path, part_of
 
 if TYPE_CHECKING:
     from stepzero.adapters.store import Store
@@ -163,13 +163,18 @@ def read_plan(store: Store, use_case: str, run: str) -> Plan:
 
 def stage_key(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], request: Request) -> Key:
     """Return the key: everything that may change the stage's result, by name."""
-    sections = {name: plan.use_case.model_dump(mode="json", by_alias=True)[name] for name in info.sections}
+    paths = [field_path(name, request.parameters) for name in info.sections]
+    declared = plan.use_case.model_dump(mode="json", by_alias=True)
+    sections = {".".join(path): part_of(declared, path) for path in paths}
     parts: dict[str, Any] = {"stage": info.target, "code": digest_sources(info.module), "lock": lock_digest()}
     # As text: the order of columns, of derived values and of a grid is part of what a section says.
     parts |= {f"section {name}": digest_text(json.dumps(value)) for name, value in sections.items()}
     parts |= {f"plan {name}": plan.model_dump(mode="json", by_alias=True)[name] for name in info.plan}
     parts |= {f"input {name}": _digests(value) for name, value in inputs.items()}
-    parts |= {f"code of {name}": digest_sources(_module_of(name)) for name in _dotted_names(sections)}
+    parts |= {
+        f"code of {name}": digest_sources(_module_of(name))
+        for name in _dotted_names([sections, dict(request.parameters)])
+    }
     parts |= {f"parameter {name}": value for name, value in request.parameters.items()}
     if info.architecture_matters:
         parts["architecture"] = platform.machine()
@@ -205,7 +210,7 @@ def _compute(task: _Task) -> ResultReference:
     before = time.monotonic()
     run_stage = load_stage(task.info)
     started, used = time.monotonic(), time.process_time()
-    view = View(task.plan.use_case, task.info.sections, always=("name",))
+    view = View(task.plan.use_case, task.info.sections, always=("name",), parameters=workspace.parameters)
     result = run_stage(view, task.inputs, workspace)
     task.seconds.update(imports=round(started - before, 3), work=round(time.monotonic() - started, 3))
     profile = {

@@ -29,7 +29,10 @@ from stepzero.learning.pictures import evaluation_pictures
 from stepzero.learning.table import Table, make_table
 
 
-@stage(sections=("problem", "pipeline", "split", "weight", "train", "evaluate", "promote"), architecture_matters=True)
+@stage(
+    sections=("problem", "pipeline", "split", "weight", "train.metric", "train.seed", "evaluate", "promote"),
+    architecture_matters=True,
+)
 def evaluate(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> StageResult:
     """Return the table of all cells, the winner with its threshold, the sentinels' findings and the gates' verdict."""
     prepared: StageInput = inputs["prepared"]

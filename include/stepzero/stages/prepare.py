@@ -20,7 +20,7 @@ _DIGITS = 13
 """Hex digits of a hash that fit a double exactly: 52 bits."""
 
 
-@stage(sections=("problem", "source", "prepare", "split", "train"), plan=("window",), engine=Engine.SPARK)
+@stage(sections=("problem", "source", "prepare", "split", "train.folds"), plan=("window",), engine=Engine.SPARK)
 def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Write training and test rows, sorted by row id: the order in which rows arrived has no effect.
 

@@ -10,7 +10,7 @@ from stepzero.learning.folds import ALL, commit_folds, fold_names, make_fold, wr
 from stepzero.learning.table import Table, make_table
 
 
-@stage(sections=("problem", "pipeline", "weight", "train"), architecture_matters=True)
+@stage(sections=("problem", "pipeline", "weight", "train.seed"), architecture_matters=True)
 def resample(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Write, for each fold and for all training rows, transformer, kept rows and synthetic rows.
 

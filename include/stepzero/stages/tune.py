@@ -36,7 +36,7 @@ class _Cell:
     table: Table
 
 
-@stage(sections=("problem", "weight", "train"), architecture_matters=True)
+@stage(sections=("problem", "weight", "train.metric", "train.seed", "train.models.{model}"), architecture_matters=True)
 def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Return trials, out-of-fold scores of unresampled rows, and the best model fitted on all training rows.
 

@@ -71,7 +71,7 @@ class Stages:
             stage=stage,
             parameters=parameters,
         )
-        view = View(self.use_case, info.sections, always=("name",))
+        view = View(self.use_case, info.sections, always=("name",), parameters=parameters)
         return load_stage(info)(view, {"prepared": self.prepared, **inputs}, workspace)
 
     @staticmethod
