@@ -88,8 +88,8 @@ class Stack:
             )
         return done
 
-    def run(self, *arguments: str, expect: int = 0, timeout: float = 600) -> dict[str, Any]:
-        """Run the main job with `--json` and return its last line."""
+    def run(self, *arguments: str, expect: int | None = 0, timeout: float = 600) -> dict[str, Any]:
+        """Run the main job with `--json` and return its last line; None expects any verdict."""
         done = self.command("run", "--json", *arguments, expect=expect, timeout=timeout)
         result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return result
