@@ -19,8 +19,15 @@ from pathlib import Path
 from typing import Any
 
 IMPORTED_FIRST = (
-    "stepzero.cli.main",
+    "stepzero.cli.stage",
     "stepzero.execution.execute",
+    "stepzero.execution.first",
+    "stepzero.adapters.tracking",
+    "stepzero.stages.explore",
+    "stepzero.stages.resample",
+    "stepzero.stages.tune",
+    "stepzero.stages.evaluate",
+    "stepzero.stages.register",
     "pyarrow.parquet",
     "sklearn.ensemble",
     "sklearn.linear_model",
