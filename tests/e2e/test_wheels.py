@@ -139,13 +139,15 @@ def test_dag_of_somebody_else_parses_beside_a_plain_airflow(installed: Installed
     assert "train.evaluate" in told
 
 
+# Tests of the project's own set-up, one that changes copies of our sources, and what takes a minute.
+NOT_FROM_WHEELS = ("test_bootstrap*.py", "test_doctor.py", "test_fork_server.py", "test_learning_[et]*.py")
+
+
 def _tree_without_library(installed: Installed) -> Path:
     """Copy what the tests read, but not what they test: a path that names the tree finds nothing of it."""
     copy = installed.folder / "tree"
     if not copy.exists():
-        unwanted = shutil.ignore_patterns(
-            "__pycache__", "test_doctor.py", "test_bootstrap*.py"
-        )  # the project's own set-up
+        unwanted = shutil.ignore_patterns("__pycache__", *NOT_FROM_WHEELS)
         shutil.copytree(ROOT / "tests", copy / "tests", ignore=unwanted)
         for name in ("usecases", "environments", "jobs"):
             shutil.copytree(ROOT / "include" / name, copy / "include" / name)
