@@ -15,6 +15,7 @@ import _bootstrap
 
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
+TOGETHER = "browser+e2e"
 COUNTS = ("passed", "failed", "errors", "skipped")
 NO_TESTS = 5
 USAGE = f"usage: bin/test [{'|'.join(PARTS)}] [-- pytest arguments]"
@@ -74,7 +75,7 @@ def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
     """Run one pytest per part; print the time of each and one closing line for all."""
     sums = dict.fromkeys(COUNTS, 0)
     bad, began = [], time.monotonic()
-    for part in parts:
+    for part in grouped(parts):
         started = time.monotonic()
         status, counts = run_part(python, part, extra)
         for name in COUNTS:
@@ -85,21 +86,38 @@ def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
             _bootstrap.say(f"{part}: {told(counts)} in {time.monotonic() - started:.1f} s")
     if not sum(sums.values()) and not bad:
         bad.append("nothing ran")
-    print(f"{told(sums)} in {time.monotonic() - began:.1f} s" + (f" ({', '.join(bad)})" if bad else ""), flush=True)
+    _bootstrap.say(f"all: {time.monotonic() - began:.1f} s" + (f"; failed: {', '.join(bad)}" if bad else ""))
+    print(told(sums), flush=True)
     return 1 if bad else 0
+
+
+def grouped(parts: list[str]) -> list[str]:
+    """Put browser and e2e into one pytest where both run: they share one set of services and its first run."""
+    if not {"browser", "e2e"} <= set(parts):
+        return parts
+    return [TOGETHER if part == "e2e" else part for part in parts if part != "browser"]
 
 
 def run_part(python: Path, part: str, extra: list[str]) -> tuple[int, dict[str, int]]:
     """Run one folder; return pytest's status and what it counted."""
     none = dict.fromkeys(COUNTS, 0)
-    folder = _bootstrap.ROOT / "tests" / part
-    if not any(folder.glob("**/test_*.py")):
-        _bootstrap.say(f"{part}: no tests in {folder}")
+    folders = [_bootstrap.ROOT / "tests" / name for name in part.split("+")]
+    if not any(file for folder in folders for file in folder.glob("**/test_*.py")):
+        _bootstrap.say(f"{part}: no tests in {folders[0]}")
         return NO_TESTS, none
     with tempfile.TemporaryDirectory(prefix="stepzero-test-") as reports:
         report = Path(reports) / "report.xml"
-        command = [str(python), "-m", "pytest", str(folder), f"--junitxml={report}", "-q", *workers(part), *extra]
-        _bootstrap.say(f"{part}: pytest tests/{part}")
+        command = [
+            str(python),
+            "-m",
+            "pytest",
+            *map(str, folders),
+            f"--junitxml={report}",
+            "-q",
+            *workers(part),
+            *extra,
+        ]
+        _bootstrap.say(f"{part}: pytest {' '.join(f'tests/{folder.name}' for folder in folders)}")
         variables = _bootstrap.command_environment()
         done = subprocess.run(command, env=variables, cwd=_bootstrap.ROOT, stdin=subprocess.DEVNULL, check=False)
         return done.returncode, read_counts(report) if report.exists() else {**none, "errors": 1}
