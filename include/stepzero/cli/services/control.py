@@ -19,6 +19,7 @@ from stepzero.cli.services.pools import ensure_pools
 from stepzero.cli.services.ports import require_free_ports
 from stepzero.cli.services.processes import MARK, alive, end, marked, proportional_memory
 from stepzero.core.errors import ServiceError, SetupError, bare
+from stepzero.launchers.fork_protocol import code_digest
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import home_folder
 
@@ -117,7 +118,7 @@ def _runs_already(home: Path, parts: list[Part], say: Say) -> bool:
         return False
     if (home / "run" / "services.json").read_text(encoding="utf-8") == _document(parts):
         return True
-    say("settings changed since the services were started: starting them again")
+    say("settings or code changed since the services were started: starting them again")
     return False
 
 
@@ -139,7 +140,8 @@ def _launch(home: Path, parts: list[Part]) -> None:
 
 
 def _document(parts: list[Part]) -> str:
-    return json.dumps({"parts": [part.to_json() for part in parts]}, sort_keys=True)
+    # The code counts: Airflow's processes keep modules in memory that no longer fit the files.
+    return json.dumps({"parts": [part.to_json() for part in parts], "code": code_digest()}, sort_keys=True)
 
 
 def _clear(home: Path) -> None:
