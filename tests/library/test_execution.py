@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +235,6 @@ def test_reuse_costs_no_heavy_import(store: Store, environment: Environment, tmp
         "sys.exit(status or bool(heavy) * 99)"
     )
     paths = f"{TESTS.parent / 'include'}{os.pathsep}{TESTS}"
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, "support.toy:write", "--use-case", "toy", "--run", "r1", "--attempt", "2"],
         env={**os.environ, "PYTHONPATH": paths, "STEPZERO_HOME": str(tmp_path)},
@@ -246,4 +244,3 @@ def test_reuse_costs_no_heavy_import(store: Store, environment: Environment, tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "reused" in done.stdout
-    assert time.monotonic() - began < 5, "half a second on a quiet machine"
