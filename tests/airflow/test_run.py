@@ -134,7 +134,7 @@ def test_refused_batch_stops_everything(run: Any, environment: Store, api: Airfl
     after = {
         name: state for name, state in states(ended).items() if name.split(".")[0] not in {"arrival", "quality_gate"}
     }
-    assert after.pop("report") == "success"
+    assert after.pop("report") == "failed", "red like its run, so that clearing what failed writes the note anew"
     assert set(after.values()) == {"upstream_failed"}
     assert [stage for stage, _ in played(environment)] == ["plan", "quality_gate", "report"]
     assert note_of(api, ended).startswith("Failed at the gate: FAIL: size: observed 10, allowed 1000.")
@@ -154,6 +154,13 @@ def test_error_is_told_once_and_not_tried_again(run: Any, environment: Store, ap
     assert ended.state == "failed"
     assert [stage for stage, _ in played(environment)].count("prepare") == 1
     assert note_of(api, ended).startswith("Error in prepare: column Amount: got text.")
+
+
+def test_task_ended_from_outside_is_told(run: Any, api: AirflowApi) -> None:
+    ended = run({"explore": {"status": 137}})
+    assert ended.state == "failed"
+    assert states(ended)["deploy"] == "success"
+    assert note_of(api, ended).startswith("Error in explore: stage explore ended without a word: exit status 137")
 
 
 def test_named_batch_that_never_landed_is_an_error_of_the_plan(run: Any, api: AirflowApi) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from stepzero.core.errors import ServiceError
 from stepzero.spec.load import load_environment
 from stepzero_airflow.hooks.airflow_api import airflow_api
@@ -33,7 +35,8 @@ class Ending:
 class ReportOperator(StageOperator):
     """Write the outcome into the run's note and into the tracking server.
 
-    It is a teardown: it runs however the run went, and never turns a failed run green.
+    It is a teardown: it runs however the run went, never turns a failed run green, and is red where
+    the run is.
     """
 
     custom_operator_name = "report"
@@ -55,6 +58,9 @@ class ReportOperator(StageOperator):
             self.launch(context, {}, [])
         if problem is not None:
             raise problem
+        if not ending.good:
+            # Red like its run, so that "clear only failed" clears it too and the note is written anew.
+            raise AirflowFailException(ending.sentence)
         return {"outcome": ending.outcome, "summary": ending.sentence}
 
     @staticmethod
@@ -105,13 +111,13 @@ def _failed(context: Context, task: Any, name: str) -> Ending:
         outcome = AT_STAGE.get(str(_stage(task)), f"stopped by {_stage(task)}")
         return Ending(outcome=outcome, sentence=f"{outcome.capitalize()}: {said['sentence']}", good=False)
     error = _pull(context, task.task_id, "error", index)
-    told = error["message"] if error else "it ended without a word; its log may tell more."
+    told = error["message"] if error else "it was ended from outside, or its process died; its log may tell more."
     return Ending(outcome="error", sentence=f"Error in {name}: {told}", good=False)
 
 
 def _ended(store: Store, stage: str, result: dict[str, Any], quarantine: str) -> Ending:
     """Return the ending of a run in which nothing failed: the stage that decided says it."""
-    summary = str(result.get("summary") or f"{stage} done")
+    summary = str(result.get("summary") or f"{stage} done").removeprefix("FAIL: ")
     if result.get("outcome") == "FAIL":
         outcome, values = _declined(stage, summary), values_of(store, result)
         if values.get("superseded") or "superseded" in str(values.get("why", "")):
