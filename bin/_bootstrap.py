@@ -190,7 +190,16 @@ def is_sound(home: Path) -> bool:
 
 def install(uv: Path, venv: Path, locks: list[Path]) -> None:
     """Make the environment equal to the locks; only pyspark, which has no wheel, is built."""
-    command = [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", str(venv / "bin" / "python")]
+    command = [
+        str(uv),
+        "pip",
+        "sync",
+        "--quiet",
+        "--compile-bytecode",
+        "--require-hashes",
+        "--python",
+        str(venv / "bin" / "python"),
+    ]
     command += ["--only-binary", ":all:", "--no-binary", "pyspark", *map(str, locks)]
     run(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,13 @@ def _run(
     session: SparkSession, frame: DataFrame, wanted: Wanted, aliases: Mapping[str, str]
 ) -> tuple[dict[Any, float], dict[Any, str]]:
     """Return values and failures by (name, instance), read from the metric map: nothing is dropped there."""
-    from pydeequ import analyzers
     from pyspark.sql import functions
+
+    with warnings.catch_warnings():
+        # PyDeequ 1.7 has invalid escapes in its sources: Python says so wherever it compiles them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", SyntaxWarning)
+        from pydeequ import analyzers
 
     asked = [analyzers.Size()]
     asked += [analyzers.Compliance(label, predicate) for label, predicate in wanted.compliance.items()]
