@@ -23,6 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.spark)
             # Python's collector finds py4j's socket to Java, which lives as long as the session.
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning"))
+            # PyDeequ's sources have invalid escapes; Python says so wherever it compiles them.
+            item.add_marker(pytest.mark.filterwarnings("ignore:invalid escape sequence"))
             # PySpark calls what pandas and Python are about to drop.
             item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:pyspark.*"))
             item.add_marker(pytest.mark.filterwarnings("ignore::FutureWarning:pyspark.*"))
