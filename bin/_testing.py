@@ -15,6 +15,8 @@ import _bootstrap
 
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
+BY_NAME = ("arm64",)
+"""Run only when named: half an hour of emulation on two cores."""
 TOGETHER = "browser+e2e"
 COUNTS = ("passed", "failed", "errors", "skipped")
 NO_TESTS = 5
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         _bootstrap.say(f"no such part: {', '.join(unknown)}. {USAGE}")
         return 2
-    parts = words or list(PARTS)
+    parts = words or [part for part in PARTS if part not in BY_NAME]
     began = time.monotonic()
     try:
         python = _bootstrap.ensure_environment(_bootstrap.home_folder(), tests=True)
