@@ -22,6 +22,7 @@ from airflow.sdk import TaskGroup, TriggerRule, XComArg, task
 
 from stepzero.core.errors import SpecError, bare
 from stepzero_airflow.flow import Flow
+from stepzero_airflow.notifiers.log import LogNotifier
 from stepzero_airflow.operators.approval import ApprovalRequest, ApprovalRoute, reason_form
 from stepzero_airflow.operators.gate import GateOperator
 from stepzero_airflow.operators.plan import PlanOperator
@@ -30,7 +31,9 @@ from stepzero_airflow.operators.stage import StageOperator
 from stepzero_airflow.sensors.batch import BatchSensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import BaseNotifier
 
 _MARGIN = timedelta(minutes=5)
 """The launcher ends a stage in time; Airflow's own limit is for a launcher that hangs."""
@@ -138,10 +141,16 @@ def register(run: Run, model: XComArg) -> XComArg:
     return _output(_stage(run, "register", {"prepared": prepared, "evaluated": model}, go_on=True))
 
 
-def approve(run: Run, version: XComArg) -> XComArg:
+def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = ()) -> XComArg:
     """Let the rule or a person decide on a version, and write the evidence.
 
     A newer challenger ends the waiting of older ones. A rejection is no failure: what follows is skipped.
+
+    Args:
+        run: A run that has a plan.
+        version: What `register` returned.
+        notifiers: Tell a person that they are asked; the log is told where none is given. Templates
+            know ``task.subject`` and ``task.page``.
     """
     flow = run.flow
     with TaskGroup("approve", tooltip="By rule, or by a person in Required Actions; the evidence is kept") as group:
@@ -155,6 +164,7 @@ def approve(run: Run, version: XComArg) -> XComArg:
             use_case=flow.name,
             plan_task=run.plan_task,
             params=reason_form(),
+            notifiers=list(notifiers) or [LogNotifier("A person is asked: {{ task.subject }} {{ task.page }}")],
             response_timeout=timedelta(hours=flow.spec.promote.approval_timeout_hours),
         )
         # Where a person was asked and the answer is lost, the stage refuses "rule".

@@ -114,6 +114,7 @@ class ApprovalRequest(HITLOperator):
         self.registered = registered
         self.use_case = use_case
         self.plan_task = plan_task
+        self.page = ""
 
     def execute(self, context: Context) -> Any:
         """Say what there is to approve, then wait."""
@@ -125,8 +126,7 @@ class ApprovalRequest(HITLOperator):
         self.subject = f"May version {values['version']} of {self.use_case} serve?"
         self.body = approval_body(self.registered, values, evaluated or {}, links)
         base, ti = environment.airflow.uri, context["ti"]
-        page = f"{run_link(base, ti.dag_id, ti.run_id)}/tasks/{ti.task_id}/required_actions"
-        self.log.info("waiting for a person: %s", page)
+        self.page = f"{run_link(base, ti.dag_id, ti.run_id)}/tasks/{ti.task_id}/required_actions"
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
