@@ -16,7 +16,7 @@ import _bootstrap
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
 BY_NAME = ("arm64",)
-"""Run only when named: half an hour of emulation on two cores."""
+"""Run only when named: an emulated processor is slow, and the whole must stay within its budget."""
 TOGETHER = "browser+e2e"
 COUNTS = ("passed", "failed", "errors", "skipped")
 NO_TESTS = 5
