@@ -135,10 +135,12 @@ def fold_names(table: Table) -> list[str]:
 
 def write_fold(store: Store, folder: str, fold: Fold) -> None:
     """Write a fold's files; nothing is readable before `commit_folds`."""
+    # One array after the other: an .npz is a zip file, whose bytes differ between releases of Python.
     packed = io.BytesIO()
     done = fold.resampled
-    np.savez(packed, source=done.source, synthetic=done.synthetic, synthetic_target=done.synthetic_target)
-    with store.open(f"{folder}/fold-{fold.name}.npz", "wb") as stream:
+    for array in (done.source, done.synthetic, done.synthetic_target):
+        np.save(packed, array, allow_pickle=False)
+    with store.open(f"{folder}/fold-{fold.name}.arrays", "wb") as stream:
         stream.write(packed.getvalue())
     store.write_json(f"{folder}/fold-{fold.name}.json", fold.transformer.to_state())
 
@@ -171,10 +173,11 @@ def read_folds(store: Store, reference: Reference, table: Reference) -> Iterator
 
 def read_fold(store: Store, reference: Reference, name: str) -> Fold:
     """Read one fold."""
-    with store.open(f"{reference.uri}/fold-{name}.npz") as stream:
-        packed = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    with store.open(f"{reference.uri}/fold-{name}.arrays") as stream:
+        packed = io.BytesIO(stream.read())
+    source, synthetic, synthetic_target = (np.load(packed, allow_pickle=False) for _ in range(3))
     state = json.loads(store.read_text(f"{reference.uri}/fold-{name}.json"))
-    done = Resampled(packed["source"], packed["synthetic"], packed["synthetic_target"])
+    done = Resampled(source, synthetic, synthetic_target)
     return Fold(name=name, transformer=Transformer.from_state(state), resampled=done)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from stepzero.adapters.datasets import manifest_of, read_frame
 from stepzero.adapters.store import Store
 from stepzero.core.references import Reference
 from stepzero.learning.model import ESTIMATOR, load_model
+
+ADDRESS = math.inf
+"""Bound of what is no number and must differ: the address of a service, a path with a key in it."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ class Comparison:
     """Outputs with equal content in different bytes."""
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def largest(self) -> float:
-        """Return the largest difference of content; 0 where only bytes differ."""
-        return max((gap.largest for gap in self.gaps), default=0.0)
+    def largest(self, bounds: tuple[Bound, ...]) -> float:
+        """Return the largest difference of content, addresses left out."""
+        addresses = [bound for bound in bounds if bound.largest == ADDRESS]
+        numbers = [gap.largest for gap in self.gaps if not any(bound.covers(self.stage, gap) for bound in addresses)]
+        return max(numbers, default=0.0)
 
     def unexplained(self, bounds: tuple[Bound, ...]) -> list[Gap]:
         """Return the gaps that no bound covers."""

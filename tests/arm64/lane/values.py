@@ -56,10 +56,10 @@ def file_gaps(native: bytes, other: bytes, name: str) -> Iterator[Gap]:
             yield from frame_gaps(_parquet(native), _parquet(other), name)
         case ".npy":
             yield from array_gaps(np.load(io.BytesIO(native)), np.load(io.BytesIO(other)), name)
-        case ".npz":
-            one, two = np.load(io.BytesIO(native)), np.load(io.BytesIO(other))
-            for key in sorted({*one.files, *two.files}):
-                yield from array_gaps(one[key], two[key], f"{name}:{key}")
+        case ".arrays":
+            one, two = io.BytesIO(native), io.BytesIO(other)
+            while one.tell() < len(native) and two.tell() < len(other):
+                yield from array_gaps(np.load(one), np.load(two), f"{name}@{one.tell()}")
         case ".png":
             pixels = [image.imread(io.BytesIO(data), format="png") for data in (native, other)]
             yield from array_gaps(pixels[0], pixels[1], name)
