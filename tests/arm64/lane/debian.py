@@ -9,12 +9,23 @@ from pathlib import Path
 
 SUITE = "bookworm"
 """Debian 12: Python 3.11, Java 17 and the C library of the shipped container."""
-MIRROR = os.environ.get("STEPZERO_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class UnavailableError(Exception):
     """Say why the lane cannot be had on this machine."""
+
+
+def mirror() -> str:
+    """Return where packages come from: ``STEPZERO_DEBIAN_MIRROR``, or this machine's own source of packages."""
+    if given := os.environ.get("STEPZERO_DEBIAN_MIRROR"):
+        return given
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {SUITE}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    if not found:
+        msg = f"this machine's package sources do not have {SUITE}; set STEPZERO_DEBIAN_MIRROR"
+        raise UnavailableError(msg)
+    return found[0].rstrip("/")
 
 
 def check_tools() -> None:
@@ -55,7 +66,7 @@ def _fetch(work: Path, architecture: str, packages: list[str], *, dependencies: 
 def _options(work: Path, architecture: str) -> list[str]:
     """Return the options that give apt a state of its own; the machine's proxies stay in force."""
     (work / "status").touch()
-    source = f"deb [arch={architecture} signed-by={KEYS}] {MIRROR} {SUITE} main\n"
+    source = f"deb [arch={architecture} signed-by={KEYS}] {mirror()} {SUITE} main\n"
     (work / "sources.list").write_text(source, encoding="utf-8")
     settings = {
         "APT::Architecture": architecture,
