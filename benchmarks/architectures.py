@@ -209,7 +209,8 @@ def _stage(
         parameters=dict(request.parameters),
     )
     result = load_stage(info)(View(plan.use_case, info.sections, always=("name",)), given, workspace)
-    return commit_result(store, plan.use_case.name, name, key, result, {"folder": folder, "profile": {}})
+    extra = {"folder": folder, "profile": {}}
+    return commit_result(store, plan.use_case.name, name, key, result, extra, number=1)
 
 
 def _land(store: Store, data: Path | None) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,22 @@ def test_two_tries_at_once_commit_one_result(store: Store, environment: Environm
     assert found[0] == found[1]
     folder = found[0].uri.rpartition("/")[0]
     assert [uri for uri in store.list(folder) if "/result-" in uri] == [found[0].uri]
+
+
+def test_a_try_that_ends_long_after_another_returns_what_that_one_committed(
+    store: Store, environment: Environment, tmp_path: Path
+) -> None:
+    found: list[ResultReference] = []
+    late = threading.Thread(target=lambda: found.append(execute(toy.request("overtaken"), store, environment)))
+    late.start()
+    while not computed(tmp_path):
+        time.sleep(0.01)
+    first = execute(toy.request("overtaken", attempt="2"), store, environment)
+    (tmp_path / "release").touch()
+    late.join()
+    assert computed(tmp_path) == ["overtaken", "overtaken"]
+    assert found == [first]
+    assert first.uri.endswith("result-00001.json")
 
 
 def start(tmp_path: Path, name: str, attempt: str, parameters: str = "{}") -> subprocess.Popen[str]:

@@ -59,6 +59,18 @@ def slow(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
 
 
 @stage(sections=())
+def overtaken(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """End, if it is the first attempt, only when a test releases it: others come and go meanwhile."""
+    _count("overtaken")
+    output = workspace.write_file("part.txt", "done")
+    release = Path(os.environ[COUNTER]).with_name("release")
+    deadline = time.monotonic() + 30
+    while workspace.folder.endswith("/tries/1") and not release.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return StageResult(outputs={"part": output})
+
+
+@stage(sections=())
 def refuse(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     """Say no."""
     reason = Reason(rule="size", column=None, observed="3", bound="at least 10")

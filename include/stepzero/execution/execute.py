@@ -18,7 +18,14 @@ from stepzero.core.errors import StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
-from stepzero.execution.results import commit_result, find_result, read_input, read_records, result_folder
+from stepzero.execution.results import (
+    commit_result,
+    find_result,
+    next_number,
+    read_input,
+    read_records,
+    result_folder,
+)
 from stepzero.spec.base import is_dotted
 from stepzero.spec.lock import lock_digest
 from stepzero.spec.plan import Plan, run_folder
@@ -105,6 +112,8 @@ class _Task:
     inputs: Mapping[str, StageInput | list[StageInput]]
     key: Key
     workspace: Workspace
+    number: int
+    """Under which this try commits: counted before it looks for a result, so that the first of two overlapping wins."""
     began: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
     """Where the time went: ``imports``, ``work``; the rest is looking up, committing and publishing."""
@@ -119,6 +128,7 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
     info = find_stage(request.stage)
     inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
     key = stage_key(info, plan, inputs, request)
+    number = next_number(store, plan.use_case.name, info.name, key)
     workspace = Workspace(
         store=store,
         environment=environment,
@@ -128,7 +138,7 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
         parameters=dict(request.parameters),
         log=log,
     )
-    return _Task(request=request, plan=plan, info=info, inputs=inputs, key=key, workspace=workspace)
+    return _Task(request=request, plan=plan, info=info, inputs=inputs, key=key, workspace=workspace, number=number)
 
 
 def _find(task: _Task) -> ResultReference | None:
@@ -221,7 +231,8 @@ def _compute(task: _Task) -> ResultReference:
         "python": sys.version.split()[0],
     }
     extra = {"folder": workspace.folder, "profile": profile}
-    return commit_result(workspace.store, task.plan.use_case.name, task.info.name, task.key, result, extra)
+    use_case, stage = task.plan.use_case.name, task.info.name
+    return commit_result(workspace.store, use_case, stage, task.key, result, extra, number=task.number)
 
 
 def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> None:

@@ -33,24 +33,30 @@ def find_result(store: Store, use_case: str, stage: str, key: Key) -> ResultRefe
     return None
 
 
-def commit_result(
-    store: Store, use_case: str, stage: str, key: Key, result: StageResult, extra: dict[str, Any]
-) -> ResultReference:
-    """Commit a result under the next number, or return the one that was first.
+def next_number(store: Store, use_case: str, stage: str, key: Key) -> int:
+    """Return the number under which a try that begins now must commit."""
+    return len(_numbered(store, result_folder(use_case, stage, key))) + 1
 
-    Two tries may end at the same time: the loser returns the winner's result, and its own files
-    are left for the garbage collection.
+
+def commit_result(
+    store: Store, use_case: str, stage: str, key: Key, result: StageResult, extra: dict[str, Any], *, number: int
+) -> ResultReference:
+    """Commit a result under the number that its try began with, or return the one that was first.
+
+    Tries may overlap: whoever ends later finds the number taken and returns the winner's result, even
+    when the winner was done long before; its own files are left for the garbage collection. That is why
+    the number is `next_number` at the beginning of the try, and not at its end.
     """
     folder = result_folder(use_case, stage, key)
     data = _to_json(stage, key, result) | extra
     while True:
-        number = len(_numbered(store, folder)) + 1
         uri = f"{folder}/result-{number:05d}.json"
         if store.create(uri, data):
             return _reference(uri, data)
         winner = find_result(store, use_case, stage, key)
         if winner is not None:
             return winner
+        number += 1
 
 
 def read_input(store: Store, reference: ResultReference) -> StageInput:
