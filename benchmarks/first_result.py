@@ -2,8 +2,8 @@
 
     python benchmarks/first_result.py [--data FILE] [--keep-cache]
 
-Clones this repository's HEAD into a temporary folder, runs `bin/run --json` there with nothing installed, then the
-same again; memory is the sum of the proportional shares (PSS) of all processes that belong to the clone. With
+Clones this repository's HEAD into a temporary folder, runs `bin/run --json` there with nothing installed (cold), then the
+same again, then once more with all packages but no results, services or databases (warm); memory is the sum of the proportional shares (PSS) of all processes that belong to the clone. With
 --keep-cache the download caches of pip and uv are used, as on a machine that has set it up before. The last line is
 JSON.
 """
@@ -46,7 +46,7 @@ def main() -> None:
                 cold = run(clone, environment, data)
                 again = run(clone, environment, data)
             subprocess.run([clone / "bin" / "stepzero", "down"], env=environment, check=True, stdout=sys.stderr)
-            shutil.rmtree(clone / ".stepzero" / "store")
+            forget_results(clone / ".stepzero")
             warm = run(clone, environment, data)
         finally:
             subprocess.run([clone / "bin" / "stepzero", "down"], env=environment, check=False, stdout=sys.stderr)
@@ -58,6 +58,13 @@ def main() -> None:
         "champion": cold["champion"],
     }
     print(json.dumps(figures | {"goals": GOALS}))
+
+
+def forget_results(home: Path) -> None:
+    """Leave only what set-up made: no store, no databases, no secrets, nothing that a run could reuse."""
+    for path in home.iterdir():
+        if path.name not in {"venv", "bootstrap", "cache", "setup.lock"}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def clean_environment(folder: Path, *, keep_cache: bool) -> dict[str, str]:
