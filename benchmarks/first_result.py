@@ -2,10 +2,10 @@
 
     python benchmarks/first_result.py [--data FILE] [--keep-cache]
 
-Clones this repository's HEAD into a temporary folder, runs `bin/run --json` there with nothing installed (cold), then the
-same again, then once more with all packages but no results, services or databases (warm); memory is the sum of the proportional shares (PSS) of all processes that belong to the clone. With
---keep-cache the download caches of pip and uv are used, as on a machine that has set it up before. The last line is
-JSON.
+Clones this repository's HEAD into a temporary folder and runs `bin/run --json` there with nothing installed (cold),
+then the same again, then once more with all packages but no results, services or databases (warm). Memory is the sum
+of the proportional shares (PSS) of all processes that belong to the clone. With --keep-cache the download caches of
+pip and uv are used, as on a machine that has set it up before. The last line is JSON.
 """
 
 from __future__ import annotations
