@@ -1,4 +1,8 @@
-"""Run the folders of tests/ one after the other and add up what they say. Standard library only."""
+"""Run the folders of tests/ and add up what they say. Standard library only.
+
+Parts that mostly wait (for Airflow, for services to start) run beside parts that mostly compute: two tracks, each one
+after the other. What a part says is kept until it ends, so that two never speak at once.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import _bootstrap
@@ -18,6 +24,9 @@ NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
 BY_NAME = ("arm64",)
 """Run only when named: an emulated processor is slow, and the whole must stay within its budget."""
 TOGETHER = "browser+e2e"
+WAITING = (TOGETHER, "browser", "e2e")
+"""Parts of the first track: they wait for services most of the time."""
+SAYING = threading.Lock()
 COUNTS = ("passed", "failed", "errors", "skipped")
 NO_TESTS = 5
 USAGE = f"usage: bin/test [{'|'.join(PARTS)}] [-- pytest arguments]"
@@ -74,23 +83,33 @@ def ensure_chromium() -> None:
 
 
 def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
-    """Run one pytest per part; print the time of each and one closing line for all."""
+    """Run one pytest per part, in two tracks; print the time of each and one closing line for all."""
     sums = dict.fromkeys(COUNTS, 0)
     bad, began = [], time.monotonic()
-    for part in grouped(parts):
-        started = time.monotonic()
-        status, counts = run_part(python, part, extra)
-        for name in COUNTS:
-            sums[name] += counts[name]
-        if status not in (0, NO_TESTS):
-            bad.append(part)
-        if sum(counts.values()):
-            _bootstrap.say(f"{part}: {told(counts)} in {time.monotonic() - started:.1f} s")
+
+    def run_track(track: list[str]) -> None:
+        for part in track:
+            status, counts = run_part(python, part, extra, alone=len(tracks) == 1)
+            with SAYING:
+                for name in COUNTS:
+                    sums[name] += counts[name]
+                if status not in (0, NO_TESTS):
+                    bad.append(part)
+
+    tracks = two_tracks(grouped(parts))
+    with ThreadPoolExecutor(len(tracks)) as threads:
+        list(threads.map(run_track, tracks))
     if not sum(sums.values()) and not bad:
         bad.append("nothing ran")
     _bootstrap.say(f"all: {time.monotonic() - began:.1f} s" + (f"; failed: {', '.join(bad)}" if bad else ""))
     print(told(sums), flush=True)
     return 1 if bad else 0
+
+
+def two_tracks(parts: list[str]) -> list[list[str]]:
+    """Return the parts that mostly wait, and the others; only what there is."""
+    waiting = [part for part in parts if part in WAITING]
+    return [track for track in (waiting, [part for part in parts if part not in waiting]) if track]
 
 
 def grouped(parts: list[str]) -> list[str]:
@@ -100,29 +119,34 @@ def grouped(parts: list[str]) -> list[str]:
     return [TOGETHER if part == "e2e" else part for part in parts if part != "browser"]
 
 
-def run_part(python: Path, part: str, extra: list[str]) -> tuple[int, dict[str, int]]:
-    """Run one folder; return pytest's status and what it counted."""
-    none = dict.fromkeys(COUNTS, 0)
+def run_part(python: Path, part: str, extra: list[str], *, alone: bool) -> tuple[int, dict[str, int]]:
+    """Run one folder; return pytest's status and what it counted. Beside others, its words are kept to its end."""
+    none, began = dict.fromkeys(COUNTS, 0), time.monotonic()
     folders = [_bootstrap.ROOT / "tests" / name for name in part.split("+")]
     if not any(file for folder in folders for file in folder.glob("**/test_*.py")):
         _bootstrap.say(f"{part}: no tests in {folders[0]}")
         return NO_TESTS, none
+    _bootstrap.say(f"{part}: pytest {' '.join(f'tests/{folder.name}' for folder in folders)}")
     with tempfile.TemporaryDirectory(prefix="stepzero-test-") as reports:
-        report = Path(reports) / "report.xml"
-        command = [
-            str(python),
-            "-m",
-            "pytest",
-            *map(str, folders),
-            f"--junitxml={report}",
-            "-q",
-            *workers(part),
-            *extra,
-        ]
-        _bootstrap.say(f"{part}: pytest {' '.join(f'tests/{folder.name}' for folder in folders)}")
-        variables = _bootstrap.command_environment()
-        done = subprocess.run(command, env=variables, cwd=_bootstrap.ROOT, stdin=subprocess.DEVNULL, check=False)
-        return done.returncode, read_counts(report) if report.exists() else {**none, "errors": 1}
+        report, log = Path(reports) / "report.xml", Path(reports) / "log"
+        words = [*map(str, folders), f"--junitxml={report}", "-q", *workers(part), *extra]
+        with log.open("wb") as kept:
+            done = subprocess.run(
+                [str(python), "-m", "pytest", *words],
+                env=_bootstrap.command_environment(),
+                cwd=_bootstrap.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=None if alone else kept,
+                stderr=None if alone else subprocess.STDOUT,
+                check=False,
+            )
+        counts = read_counts(report) if report.exists() else {**none, "errors": 1}
+        with SAYING:
+            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+            sys.stdout.flush()
+            if sum(counts.values()):
+                _bootstrap.say(f"{part}: {told(counts)} in {time.monotonic() - began:.1f} s")
+    return done.returncode, counts
 
 
 def workers(part: str) -> list[str]:

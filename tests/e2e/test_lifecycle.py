@@ -170,6 +170,20 @@ def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) ->
     assert wait_for("the run", lambda: _ended(stack, run), seconds=400) == "success"
 
 
+def test_sweep_ends_what_a_killed_client_left_and_nothing_else(stack: Stack, first_run: dict[str, Any]) -> None:
+    experiment = httpx.get(
+        f"{stack.mlflow_url}/api/2.0/mlflow/experiments/get-by-name",
+        params={"experiment_name": "credit_card_fraud"},
+        timeout=30,
+    ).json()["experiment"]["experiment_id"]
+    body = {"experiment_id": experiment, "start_time": 1, "run_name": "lost"}
+    lost = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/runs/create", json=body, timeout=30).json()["run"]["info"]
+    assert "credit_card_fraud: 1 ended" in stack.command("sweep").stdout
+    found = httpx.get(f"{stack.mlflow_url}/api/2.0/mlflow/runs/get", params={"run_id": lost["run_id"]}, timeout=30)
+    assert found.json()["run"]["info"]["status"] == "KILLED"
+    assert "credit_card_fraud: 0 ended" in stack.command("sweep").stdout
+
+
 def test_down_leaves_nothing_and_up_brings_the_history_back(stack: Stack, first_run: dict[str, Any]) -> None:
     path = "/dags/credit_card_fraud/dagRuns?limit=100"
     before = {run["dag_run_id"]: run["state"] for run in stack.airflow("GET", path)["dag_runs"]}

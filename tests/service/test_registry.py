@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from typing import Any
 
 import pytest
 
 from stepzero.adapters.registry import CHALLENGER, CHAMPION, DIGEST
 from stepzero.adapters.registry_records import evidence_uri, find_evidence, registration_uri
+from stepzero.adapters.registry_succession import Succession, succeed, successions
+from stepzero.adapters.store import Store
 from stepzero.adapters.tracking import Tracking
 from stepzero.core.errors import PromotionError, StageError
 from stepzero.core.stages import StageInput
@@ -279,6 +282,50 @@ def test_a_challenger_compared_with_a_former_champion_is_superseded(world: World
     late = world.stage("approve", slow, {"registered": registered}, {"decision": "rule"})
     assert late.verdict.outcome is Outcome.FAIL
     assert "observed version 1 serves now, allowed none, as when the run began" in late.verdict.sentence()
+
+
+def test_of_two_approvals_at_the_same_moment_one_succeeds(
+    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [world.stage("register", world.plan(run), world.evaluated(["V1"], threshold=threshold)).values["version"]
+                for run, threshold in (("r1", 0.4), ("r2", 0.5))]  # fmt: skip
+    meeting, create, met = threading.Barrier(2), Store.create, set[int]()
+
+    def meet(self: Store, uri: str, value: Any) -> bool:
+        if "/successions/" in uri and threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            meeting.wait(timeout=60)
+        return create(self, uri, value)
+
+    monkeypatch.setattr(Store, "create", meet)
+    won: dict[str, bool] = {}
+
+    def decide(version: str) -> None:
+        won[version] = succeed(world.store, tracking.registry, world.name, version, None, "e" * 32)
+
+    threads = [threading.Thread(target=decide, args=(str(version),)) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won.values()) == [False, True]
+    winner = next(version for version, first in won.items() if first)
+    assert tracking.registry.aliased(world.name, CHAMPION) == winner
+    assert [place.version for place in successions(world.store, world.name)] == [winner]
+
+
+def test_an_approval_that_was_killed_before_the_alias_moved_is_ended_by_the_next(
+    world: World, tracking: Tracking
+) -> None:
+    world.champion("r1", ["Amount"])
+    plan = world.plan("r2")
+    first = str(world.stage("register", plan, world.evaluated(["V1"])).values["version"])
+    place = Succession(number=2, version=first, previous="1", evidence_digest="e" * 32)
+    world.store.create(f"registry/{world.name}/successions/000002.json", place.model_dump(mode="json"))
+    late = str(world.stage("register", plan, world.evaluated(["V1"], threshold=0.6)).values["version"])
+    assert not succeed(world.store, tracking.registry, world.name, late, "1", "f" * 32)
+    assert tracking.registry.aliased(world.name, CHAMPION) == first
+    assert succeed(world.store, tracking.registry, world.name, first, "1", "e" * 32), "its own retry finds it done"
 
 
 def test_deploying_without_evidence_is_refused(world: World) -> None:

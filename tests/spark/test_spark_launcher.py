@@ -110,6 +110,26 @@ def test_killed_jvm_may_be_retried_and_leaves_nothing(submitted: Submitted) -> N
     assert not submitted.store.exists("runs/toy/r1/stages/support.toy_spark.count/result.json")
 
 
+def test_nothing_outlives_a_killed_watchdog(submitted: Submitted) -> None:
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not any("waiting" in line for line in submitted.lines):
+            time.sleep(0.1)
+        owner = [process for process in submitted.processes() if "watchdog.py" in " ".join(process.cmdline())]
+        assert len(owner) == 1
+        owner[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    finished = submitted.launch("wait")
+    killer.join()
+    assert finished.reason == "its watchdog was killed"
+    deadline = time.monotonic() + 20
+    while submitted.processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert submitted.processes() == [], "the JVM and its Python driver must die with it"
+
+
 def test_time_out_ends_jvm_and_python(submitted: Submitted) -> None:
     finished = submitted.launch("wait", minutes=0.5)
     assert finished.status == TIMED_OUT, submitted.lines

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 
+from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
 from stepzero.core.errors import InputError, ServiceError, bare
+from stepzero.spec.load import home_folder
+
+if TYPE_CHECKING:
+    from stepzero.spec.environment import Environment
 
 WAIT_FOR_DAG_SECONDS = 180.0
 ENDED = frozenset({"success", "failed"})
@@ -69,6 +74,13 @@ class AirflowApi:
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=1000"
         return list(self.ask("GET", path)["task_instances"])
 
+    def unfinished(self, dag: str) -> list[str]:
+        """Return the ids of a DAG's runs that have not ended; none where Airflow does not know the DAG."""
+        path, found = f"/dags/{dag}/dagRuns?state=running&state=queued&limit=100", list[str]()
+        while page := (self.ask("GET", f"{path}&offset={len(found)}", missing_is_none=True) or {}).get("dag_runs"):
+            found += [str(run["dag_run_id"]) for run in page]
+        return found
+
     def link(self, dag: str, run: str, task: str = "") -> str:
         """Return the page of a run, or of one of its tasks."""
         page = f"{self.uri}/dags/{dag}/runs/{quote(run)}"
@@ -115,6 +127,11 @@ class AirflowApi:
         if answer.is_error:
             raise _refused(self.uri, "/auth/token", answer)
         self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def connect(environment: Environment) -> AirflowApi:
+    """Return a client of the environment's Airflow, as the administrator whom this machine made."""
+    return AirflowApi(environment.airflow.uri, ADMINISTRATOR, Credentials(home_folder()).administrator_password)
 
 
 def _no_dag(dag: str, uri: str) -> InputError:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "stages": "stepzero.cli.why:stages",
     "data": "stepzero.cli.data:app",
     "check": "stepzero.cli.check:check",
+    "sweep": "stepzero.cli.sweep:sweep",
     "bench": "stepzero.cli.bench:bench",
     "serve": "stepzero.cli.serve:serve",
     "preload": "stepzero.cli.preload:preload",

@@ -9,7 +9,7 @@ import typer
 from stepzero.core.errors import DONE, WRONG_USE, SpecError
 from stepzero.core.stages import find_stage
 from stepzero.spec.base import is_dotted
-from stepzero.spec.load import include_folder, load_environment, load_use_case
+from stepzero.spec.load import load_environment, load_use_case, use_case_names
 from stepzero.spec.use_case import UseCase
 
 
@@ -17,9 +17,8 @@ def check(
     names: Annotated[list[str] | None, typer.Argument(help="Use cases, or paths of YAML files; all if absent.")] = None,
 ) -> None:
     """Check YAML files; every problem is told with file and line."""
-    folder = include_folder() / "usecases"
     status = DONE
-    for name in names or sorted(path.stem for path in folder.glob("*.yaml")):
+    for name in names or use_case_names():
         try:
             _check_names(load_use_case(name))
         except SpecError as error:

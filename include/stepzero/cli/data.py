@@ -40,6 +40,25 @@ def generate(
 
 
 @app.command()
+def fetch(
+    use_case: UseCase = "credit_card_fraud",
+    *,
+    output: Annotated[Path | None, typer.Option(help="File to write; data/USE_CASE.csv if absent.")] = None,
+    source: Annotated[str | None, typer.Option(help="Address of another copy of the same file.")] = None,
+) -> None:
+    """Fetch the real, public data of a use case, and check that they are whole."""
+    from dataclasses import replace
+
+    from stepzero.adapters.public_data import fetch as download
+    from stepzero.adapters.public_data import public_data
+
+    data = public_data(use_case)
+    path = output or Path("data") / f"{use_case}.csv"
+    download(replace(data, uri=source) if source else data, path, lambda line: typer.echo(line, err=True))
+    typer.echo(f"{path}: {data.rows:,} rows ({data.licence})")
+
+
+@app.command()
 def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of this machine.")]) -> None:
     """Copy a file into the landing folder, where the next run finds it."""
     from stepzero.adapters import landing

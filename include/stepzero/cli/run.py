@@ -14,7 +14,7 @@ import typer
 from stepzero.adapters.store import Store
 from stepzero.cli.run_results import RunResults
 from stepzero.core.errors import DONE, FAULT, SpecError, bare
-from stepzero.spec.load import home_folder, load_environment, load_use_case, validate
+from stepzero.spec.load import load_environment, load_use_case, validate
 from stepzero.spec.plan import Form, apply_form
 
 if TYPE_CHECKING:
@@ -97,14 +97,13 @@ def _source(declared: UseCase) -> Source:
 
 
 def _services(environment: Environment) -> AirflowApi:
-    from stepzero.cli.airflow_api import AirflowApi
+    from stepzero.cli.airflow_api import connect
     from stepzero.cli.services.control import start_services
-    from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
     from stepzero.cli.setup import ensure_runtime
 
     ensure_runtime(environment, typer.echo)
     start_services(environment, typer.echo)
-    return AirflowApi(environment.airflow.uri, ADMINISTRATOR, Credentials(home_folder()).administrator_password)
+    return connect(environment)
 
 
 def _land(store: Store, use_case: str, source: Source, data: Path | None) -> str:

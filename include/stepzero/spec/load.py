@@ -60,6 +60,11 @@ def load_use_case(name: str) -> UseCase:
     return read_model(_find(name, "usecases", "use case"), UseCase)
 
 
+def use_case_names() -> list[str]:
+    """Return the names of all files in ``include/usecases``."""
+    return sorted(path.stem for path in (include_folder() / "usecases").glob("*.yaml"))
+
+
 def load_environment(name: str | None = None) -> Environment:
     """Read an environment file by name, ``STEPZERO_ENVIRONMENT``, or ``local``.
 

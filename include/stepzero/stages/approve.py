@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stepzero.adapters.registry import CHALLENGER, CHAMPION, ModelRegistry
+from stepzero.adapters.registry import CHALLENGER, ModelRegistry
 from stepzero.adapters.registry_records import Evidence, evidence_uri, find_evidence, note_evidence
+from stepzero.adapters.registry_succession import succeed
+from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import PromotionError, StageError, bare
 from stepzero.core.references import Reference
@@ -47,7 +49,7 @@ def approve(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
         registry.tag(use_case.name, version, _tags(evidence))
         registry.release(use_case.name, CHALLENGER, version)
         return _result(registered, evidence, _rejection(evidence))
-    reason = _promote(evidence, registry)
+    reason = _promote(evidence, registry, workspace.store)
     return _refused(registered, reason) if reason else _result(registered, evidence, ())
 
 
@@ -154,18 +156,17 @@ def _reason(rule: str, observed: str, planned: dict[str, Any] | None) -> Reason:
     return Reason(rule=rule, column=None, observed=observed, bound=bound)
 
 
-def _promote(evidence: Evidence, registry: ModelRegistry) -> Reason | None:
+def _promote(evidence: Evidence, registry: ModelRegistry, store: Store) -> Reason | None:
     """Do what an approval means; every step may be done again."""
-    name, version = evidence.use_case, evidence.version
-    now = registry.champion(name)
-    if now is None or now.version != version:
-        planned = evidence.previous.model_dump(mode="json") if evidence.previous else None
-        if not _is_compared_with(planned, now):
-            return _reason("champion", f"version {now.version if now else 'none'} serves now", planned)
-        registry.tag(name, version, _tags(evidence))
-        if evidence.previous:
-            registry.tag(name, evidence.previous.version, {"stepzero.replaced_by": version})
-        registry.point(name, CHAMPION, version)
+    name, version, previous = evidence.use_case, evidence.version, evidence.previous
+    before = previous.version if previous else None
+    if not succeed(store, registry, name, version, before, evidence.digest):
+        now = registry.champion(name)
+        planned = previous.model_dump(mode="json") if previous else None
+        return _reason("champion", f"version {now.version if now else 'none'} serves now", planned)
+    registry.tag(name, version, _tags(evidence))
+    if before and before != version:
+        registry.tag(name, before, {"stepzero.replaced_by": version})
     registry.release(name, CHALLENGER, version)
     return None
 

@@ -1,0 +1,78 @@
+"""Who follows whom as champion: a numbered log in the store, in which each place is taken once.
+
+The registry server can move an alias, but it cannot say "only if it still points there". Two approvals at the same
+moment would both succeed, and the last would win. So an approval first takes the next place here, then moves the
+alias, then marks the place as settled. Whoever finds a place that is taken and not settled settles it first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepzero.adapters.registry import CHAMPION, ModelRegistry
+from stepzero.spec.base import Section
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+
+
+class Succession(Section):
+    """One place in the log."""
+
+    number: int
+    version: str
+    previous: str | None
+    """The champion that it was compared with and replaces."""
+    evidence_digest: str
+
+
+def succeed(store: Store, registry: ModelRegistry, name: str, version: str, previous: str | None, digest: str) -> bool:
+    """Make a version the champion after `previous`; False when another one was first.
+
+    It may be called again after a kill at any point: the same version takes its own place again.
+    """
+    last = _last(store, name)
+    if last is not None:
+        _settle(store, registry, name, last)
+    champion = registry.champion(name)
+    now = champion.version if champion else None
+    if now == version:
+        return True
+    if now != previous:
+        return False
+    number = last.number + 1 if last else 1
+    mine = Succession(number=number, version=version, previous=previous, evidence_digest=digest)
+    if not store.create(_uri(name, number), mine.model_dump(mode="json")):
+        return succeed(store, registry, name, version, previous, digest)
+    _settle(store, registry, name, mine)
+    return True
+
+
+def successions(store: Store, name: str) -> list[Succession]:
+    """Return the champions of a use case, the oldest first."""
+    uris = [uri for uri in store.list(f"registry/{name}/successions") if not uri.endswith(".settled.json")]
+    return [Succession.model_validate(store.read_json(uri)) for uri in sorted(uris)]
+
+
+def _settle(store: Store, registry: ModelRegistry, name: str, place: Succession) -> None:
+    if _is_settled(store, name, place):
+        return  # somebody did it for us, and a later champion may serve already
+    registry.point(name, CHAMPION, place.version)
+    store.create(_settled(name, place.number), {"version": place.version})
+
+
+def _last(store: Store, name: str) -> Succession | None:
+    found = successions(store, name)
+    return found[-1] if found else None
+
+
+def _is_settled(store: Store, name: str, place: Succession) -> bool:
+    return store.exists(_settled(name, place.number))
+
+
+def _uri(name: str, number: int) -> str:
+    return f"registry/{name}/successions/{number:06d}.json"
+
+
+def _settled(name: str, number: int) -> str:
+    return f"registry/{name}/successions/{number:06d}.settled.json"
