@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from stepzero_airflow.links.report import ReportLink
 from stepzero_airflow.links.tracking import TrackingLink
 
 
@@ -13,4 +14,4 @@ class StepzeroPlugin(AirflowPlugin):
     """Names the link classes, so that Airflow shows the links of finished tasks."""
 
     name = "stepzero"
-    operator_extra_links: list[Any] = [TrackingLink()]  # noqa: RUF012 - as the base class has it
+    operator_extra_links: list[Any] = [TrackingLink(), ReportLink()]  # noqa: RUF012 - as the base class has it

@@ -22,7 +22,7 @@ from airflow.sdk import TaskGroup, TriggerRule, XComArg, task
 
 from stepzero.core.errors import SpecError, bare
 from stepzero_airflow.flow import Flow
-from stepzero_airflow.notifiers.log import LogNotifier
+from stepzero_airflow.notifiers.people import PeopleNotifier
 from stepzero_airflow.operators.approval import ApprovalRequest, ApprovalRoute, reason_form
 from stepzero_airflow.operators.gate import GateOperator
 from stepzero_airflow.operators.plan import PlanOperator
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import BaseNotifier
+
+    from stepzero.spec.environment import StageResources
 
 _MARGIN = timedelta(minutes=5)
 """The launcher ends a stage in time; Airflow's own limit is for a launcher that hangs."""
@@ -149,8 +151,8 @@ def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = (
     Args:
         run: A run that has a plan.
         version: What `register` returned.
-        notifiers: Tell a person that they are asked; the log is told where none is given. Templates
-            know ``task.subject`` and ``task.page``.
+        notifiers: Tell a person that they are asked, instead of those whom the environment names for
+            `waiting_approval`. Templates know ``task.subject`` and ``task.page``.
     """
     flow = run.flow
     with TaskGroup("approve", tooltip="By rule, or by a person in Required Actions; the evidence is kept") as group:
@@ -164,7 +166,7 @@ def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = (
             use_case=flow.name,
             plan_task=run.plan_task,
             params=reason_form(),
-            notifiers=list(notifiers) or [LogNotifier("A person is asked: {{ task.subject }} {{ task.page }}")],
+            notifiers=list(notifiers) or [_asks()],
             response_timeout=timedelta(hours=flow.spec.promote.approval_timeout_hours),
         )
         # Where a person was asked and the answer is lost, the stage refuses "rule".
@@ -175,6 +177,10 @@ def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = (
         route >> [asked, recorded]
         asked >> recorded
     return _output(recorded)
+
+
+def _asks() -> PeopleNotifier:
+    return PeopleNotifier(event="waiting_approval", sentence="{{ task.subject }}", links={"Answer": "{{ task.page }}"})
 
 
 def deploy(run: Run, approved: XComArg) -> XComArg:
@@ -266,8 +272,11 @@ def _mapped(run: Run, stage: str, inputs: Mapping[str, Any]) -> Any:
 
 
 def _resources(flow: Flow, stage: str) -> dict[str, Any]:
-    """Return where a stage waits for its turn, how long it may take and how often it is tried."""
-    granted = flow.resources(stage)
+    return resources(flow.resources(stage))
+
+
+def resources(granted: StageResources) -> dict[str, Any]:
+    """Return where a stage waits for its turn, how long it may take and how often it is tried, as Airflow takes it."""
     return {
         "pool": granted.pool,
         "pool_slots": granted.slots,

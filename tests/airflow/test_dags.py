@@ -152,4 +152,4 @@ def test_plugin_registers_its_link(airflow_database: Path) -> None:
     plugins, errors = plugins_manager._get_plugins()
     assert errors == {}
     (ours,) = [plugin for plugin in plugins if plugin.name == "stepzero"]
-    assert [link.name for link in ours.operator_extra_links] == ["MLflow run"]
+    assert [link.name for link in ours.operator_extra_links] == ["MLflow run", "Quality report"]

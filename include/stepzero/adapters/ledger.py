@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from stepzero.adapters.datasets import digest_stored
@@ -11,6 +12,9 @@ from stepzero.core.errors import InputError, bare
 from stepzero.core.references import Reference
 from stepzero.spec.base import Section
 from stepzero.spec.plan import Batch, BatchFile, Member
+
+_ENTRY = re.compile(r".*/accepted-\d{5}\.json")
+"""A kill in the midst of writing leaves a hidden file beside them."""
 
 
 class Accepted(Section):
@@ -48,7 +52,7 @@ def make_batch(store: Store, uris: list[str], partition: str | None = None) -> B
 def accepted_batches(store: Store, use_case: str) -> list[Accepted]:
     """Return the newest entry of every partition, ordered by the time of their runs."""
     newest: dict[str, str] = {}
-    for uri in store.list(f"ledger/{use_case}"):
+    for uri in _entries(store, f"ledger/{use_case}"):
         newest[uri.split("/")[2]] = uri
     entries = [Accepted.model_validate(store.read_json(uri)) for uri in newest.values()]
     return sorted(entries, key=lambda entry: (entry.as_of, entry.partition))
@@ -58,7 +62,7 @@ def accept(store: Store, use_case: str, entry: Accepted) -> None:
     """Enter an accepted batch; the same content twice is one entry, other content replaces."""
     folder = f"ledger/{use_case}/{entry.partition}"
     while True:
-        entries = store.list(folder)
+        entries = _entries(store, folder)
         if entries and _same(Accepted.model_validate(store.read_json(entries[-1])), entry):
             return
         if store.create(f"{folder}/accepted-{len(entries) + 1:05d}.json", entry.model_dump(mode="json")):
@@ -106,6 +110,10 @@ def _describe(store: Store, uri: str) -> BatchFile:
             action="land the file again and start a new run",
         )
     return BatchFile(uri=uri, digest=digest_stored(place, name), bytes=size)
+
+
+def _entries(store: Store, folder: str) -> list[str]:
+    return [uri for uri in store.list(folder) if _ENTRY.fullmatch(uri)]
 
 
 def _hidden(uri: str) -> bool:

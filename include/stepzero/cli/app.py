@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "results": "stepzero.cli.results:results",
     "stages": "stepzero.cli.why:stages",
     "data": "stepzero.cli.data:app",
+    "release": "stepzero.cli.release:release",
     "check": "stepzero.cli.check:check",
     "sweep": "stepzero.cli.sweep:sweep",
     "bench": "stepzero.cli.bench:bench",

@@ -60,6 +60,10 @@ def _run(asked: argparse.Namespace, request: Request, store: Store, environment:
 
         run_plan(_plan_request(asked), request, store, environment)
         return DONE
+    if request.stage == "release":
+        from stepzero.execution.releasing import plan_release
+
+        plan_release(_plan_request(asked), store, environment)
     reference = (reuse if asked.only_reuse else execute)(request, store, environment)
     if reference is None:
         return NOT_REUSABLE
@@ -145,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameters", type=_json, default={}, help="JSON: what a mapped task varies")
     parser.add_argument("--label", default="", help="tells mapped tasks of one stage apart")
     parser.add_argument("--only-reuse", action="store_true", help=f"compute nothing; {NOT_REUSABLE} if it would")
-    plan = parser.add_argument_group("for the stage `plan`, which makes the plan that all others read")
+    plan = parser.add_argument_group("for `plan`, which makes the plan that all others read, and for `release`")
     plan.add_argument("--as-of", help="the run's time, ISO 8601")
     plan.add_argument("--partition")
     plan.add_argument("--uris", type=_json, default=[], help="JSON list: the landed files that the run is for")
@@ -213,7 +217,7 @@ def _plan_request(asked: argparse.Namespace) -> Any:
 
     if not asked.as_of:
         raise WrongUseError(
-            "stage plan --as-of",
+            f"stage {asked.stage} --as-of",
             value=bare("nothing"),
             allowed="the run's time in ISO 8601, for example 2026-11-21T02:00:00+00:00",
             action="add --as-of",

@@ -42,6 +42,7 @@ class Engine(StrEnum):
 
 STAGES: dict[str, str] = {
     "quality_gate": "stepzero.stages.quality:quality_gate",
+    "release": "stepzero.stages.release:release",
     "prepare": "stepzero.stages.prepare:prepare",
     "explore": "stepzero.stages.explore:explore",
     "resample": "stepzero.stages.resample:resample",

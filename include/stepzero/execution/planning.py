@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.adapters.ledger import Accepted, accepted_batches, dataset_uris, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
 from stepzero.spec.load import load_use_case, validate
@@ -52,6 +53,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         environment=environment.name,
         batch=batch,
         window=_window(store, use_case, batch, request.as_of, form),
+        released=released_of(store, use_case.name, batch),
         champion=champion,
         as_of=request.as_of,
         approval=_approval(use_case, environment, form),
@@ -73,6 +75,9 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
         return _dataset(request, use_case, store)
     prefix = use_case.source.prefix
     if form.batch:
+        for entry in accepted_batches(store, use_case.name):
+            if entry.partition == form.batch:
+                return Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
         return make_batch(store, _named(form.batch, landed_uris(store, prefix)), request.partition)
     uris = list(request.uris) or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
     if not uris:
@@ -121,7 +126,7 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
         first = datetime.fromisoformat(as_of) - timedelta(days=window.days)
         earlier = [entry for entry in earlier if datetime.fromisoformat(entry.as_of) >= first]
     kept = earlier[-(window.batches - 1) :] if window.batches and window.batches > 1 else earlier
-    return tuple(entry.member() for entry in ([] if window.batches == 1 else kept))
+    return tuple(member_of(store, use_case.name, entry) for entry in ([] if window.batches == 1 else kept))
 
 
 def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:

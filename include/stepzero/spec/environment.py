@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import NAME, Section
+from stepzero.spec.base import NAME, Section, is_dotted
 
 
 class Tracking(Section):
@@ -86,6 +86,32 @@ class MachineType(Section):
     currency: str = "USD"
 
 
+Event = Literal["failed_gate", "waiting_approval", "fired_monitor"]
+"""What people are told of: a verdict ended a run, a person is asked, a monitor fired."""
+CHANNELS = ("log", "slack", "sns", "smtp")
+
+
+class Recipient(Section):
+    """One way to reach people."""
+
+    by: str = "log"
+    """``log`` (of the task), ``slack``, ``sns``, ``smtp``, or ``package.module:function`` of yours."""
+    connection: str | None = None
+    """Airflow connection; null is the one that the provider takes by itself."""
+    to: str | None = None
+    """Slack channel, ARN of an SNS topic, or mail addresses with commas between them."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Recipient:
+        if self.by not in CHANNELS and not (is_dotted(self.by) and ":" in self.by):
+            msg = f"by is one of {', '.join(CHANNELS)}, or package.module:function of yours, not {self.by!r}"
+            raise ValueError(msg)
+        if self.by in {"sns", "smtp"} and not self.to:
+            msg = f"{self.by} needs `to`: {'the ARN of a topic' if self.by == 'sns' else 'a mail address'}"
+            raise ValueError(msg)
+        return self
+
+
 class Environment(Section):
     """Everything that differs between a laptop and a cluster."""
 
@@ -100,6 +126,8 @@ class Environment(Section):
     approval: Literal["rule", "person"] = "person"
     secrets: dict[str, str] = Field(default_factory=dict)
     """Name → Airflow connection id; resolved by the launcher, never written down."""
+    notify: dict[Event, tuple[Recipient, ...]] = Field(default_factory=dict)
+    """Event → who is told and how. What is not named goes to the log of the task; an empty list tells nobody."""
     pools: dict[str, Pool] = Field(default_factory=dict)
     machines: dict[str, MachineType] = Field(default_factory=dict)
     """Machine type → its price as you pay it: regions, discounts and taxes differ."""
@@ -125,3 +153,7 @@ class Environment(Section):
     def resources(self, stage: str) -> StageResources:
         """Return where a stage is launched."""
         return self.stages.get(stage, self.stages.get("default", StageResources()))
+
+    def recipients(self, event: Event) -> tuple[Recipient, ...]:
+        """Return who is told of an event."""
+        return self.notify.get(event, (Recipient(),))

@@ -40,6 +40,17 @@ class Member(Section):
     digest: str
     accepted: dict[str, Any]
     """A `Reference` as JSON."""
+    released: tuple[dict[str, Any], ...] = ()
+    """Rows that left its quarantine later: one `Reference` as JSON for each release."""
+
+
+class Released(Section):
+    """Rows that left the quarantine of the run's own batch, in earlier releases."""
+
+    accepted: str
+    """Digest of the accepted rows that they go with. A batch judged anew may have others; then none of these count."""
+    rows: tuple[dict[str, Any], ...]
+    """One `Reference` as JSON for each release."""
 
 
 class Champion(Section):
@@ -74,6 +85,7 @@ class Plan(Section):
     environment: str
     batch: Batch
     window: tuple[Member, ...] = ()
+    released: Released | None = None
     champion: Champion | None = None
     as_of: str
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""
@@ -81,6 +93,8 @@ class Plan(Section):
     recompute: tuple[str, ...] = ()
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
+    purpose: Literal["lifecycle", "release"] = "lifecycle"
+    """A run that lets rows out of quarantine judges and trains nothing."""
 
     @property
     def folder(self) -> str:

@@ -20,7 +20,9 @@ _DIGITS = 13
 """Hex digits of a hash that fit a double exactly: 52 bits."""
 
 
-@stage(sections=("problem", "source", "prepare", "split", "train.folds"), plan=("window",), engine=Engine.SPARK)
+@stage(
+    sections=("problem", "source", "prepare", "split", "train.folds"), plan=("window", "released"), engine=Engine.SPARK
+)
 def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Write training and test rows, sorted by row id: the order in which rows arrived has no effect.
 
@@ -33,7 +35,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     """
     from pyspark.sql import functions
 
-    united = _united(inputs["checked"].output("accepted"), workspace)
+    released = _released(inputs["checked"], workspace)
+    united = _united([inputs["checked"].output("accepted"), *released], workspace)
     source = united.columns
     identified = united.withColumn(ROW_ID, functions.sha2(text_of(source), 256))
     kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
@@ -50,17 +53,35 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
         outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
     split.unpersist()
     left = sum(sum(classes.values()) for classes in counts.values())
-    values = {"rows": rows, "dropped": rows - left, **counts}
+    values = {"rows": rows, "dropped": rows - left, "released": _count(released, workspace), **counts}
     record = Record(metrics={f"prepare.{name}": float(value) for name, value in _flat(values).items()})
-    summary = f"{rows} rows, {rows - left} dropped; {_told(counts['train'])} to train, {_told(counts['test'])} held out"
+    told = f" ({values['released']} released from quarantine)" if values["released"] else ""
+    summary = (
+        f"{rows} rows{told}, {rows - left} dropped; {_told(counts['train'])} to train, {_told(counts['test'])} held out"
+    )
     return StageResult(outputs=outputs, values=values, summary=summary, records=(record,))
 
 
-def _united(accepted: Reference, workspace: Workspace) -> DataFrame:
-    """Return this run's rows and those of the window, columns in this run's order."""
-    references = [accepted, *(Reference.from_json(member.accepted) for member in workspace.plan.window)]
+def _released(checked: StageInput, workspace: Workspace) -> list[Reference]:
+    """Return the rows that left quarantine, where the gate accepts the same rows as it did then, and no others."""
+    released = workspace.plan.released
+    if released is None or released.accepted != checked.output("accepted").digest:
+        return []
+    return [Reference.from_json(rows) for rows in released.rows]
+
+
+def _count(released: list[Reference], workspace: Workspace) -> int:
+    """Return how many rows are there because somebody let them out of quarantine."""
+    earlier = [Reference.from_json(rows) for member in workspace.plan.window for rows in member.released]
+    return sum(reference.rows or 0 for reference in [*released, *earlier])
+
+
+def _united(own: list[Reference], workspace: Workspace) -> DataFrame:
+    """Return this run's rows and those of the window, released ones included, columns in this run's order."""
+    window = [(member, rows) for member in workspace.plan.window for rows in (member.accepted, *member.released)]
+    references = [*own, *(Reference.from_json(rows) for _, rows in window)]
     frames = [read_dataset(workspace.spark, workspace.store, reference) for reference in references]
-    for member, frame in zip(workspace.plan.window, frames[1:], strict=True):
+    for (member, _), frame in zip(window, frames[len(own) :], strict=True):
         if sorted(frame.columns) != sorted(frames[0].columns):
             differing = sorted(set(frame.columns) ^ set(frames[0].columns))
             raise StageError(

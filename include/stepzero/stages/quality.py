@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from stepzero.adapters.batches import UNREADABLE, explained_reading, read_batch
 from stepzero.adapters.deequ import Measured, Wanted, measure
 from stepzero.adapters.ledger import Accepted, accept
+from stepzero.adapters.quarantine import REASONS
 from stepzero.adapters.spark import quoted, write_dataset
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Verdict
 from stepzero.measures.quality import Counts, Finding, decide
 from stepzero.spec import quality as spec
-from stepzero.stages.quality_report import page, picture, table
+from stepzero.stages.quality_page import about, report_page, sample_of
+from stepzero.stages.quality_report import picture, table
 from stepzero.stages.quality_rules import RowRule, broken_column, check_batch_rules, interval, row_rules
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from stepzero.adapters.workspace import Workspace
     from stepzero.core.references import Reference
 
-REASONS = "_reasons"
 NUMERIC = ("int", "bigint", "double", "float", "smallint", "tinyint")
 
 
@@ -63,7 +64,7 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         "quarantined": counts.quarantined,
         "broken": {rule.label: broken[rule.label] for rule in rules if broken[rule.label]},
     }
-    outputs |= _write_reports(workspace, findings, verdict, measured)
+    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, measured)
     return StageResult(
         outputs=outputs,
         values=values,
@@ -204,7 +205,12 @@ def _enter(workspace: Workspace, use_case: str, outputs: dict[str, Reference]) -
 
 
 def _write_reports(
-    workspace: Workspace, findings: list[Finding], verdict: Verdict, measured: Measured
+    workspace: Workspace,
+    use_case: str,
+    rows: dict[str, Reference],
+    findings: list[Finding],
+    verdict: Verdict,
+    measured: Measured,
 ) -> dict[str, Reference]:
     workspace.log.info("%s", table(findings, verdict))
     metrics = {
@@ -213,9 +219,12 @@ def _write_reports(
         "uniqueness": {", ".join(columns): share for columns, share in measured.uniqueness.items()},
         "profile": measured.profile,
     }
+    judged = about(use_case, workspace.plan.batch, rows)
+    sample = sample_of(workspace.store, rows.get("quarantined"))
+    report = report_page(judged, verdict, findings, measured.profile, sample=sample)
     return {
         "metrics": workspace.write_json("metrics.json", metrics),
-        "report": workspace.write_file("quality.html", page(findings, verdict, measured.profile)),
+        "report": workspace.write_file("quality.html", report),
         "picture": workspace.write_file("quality.png", picture(findings, verdict)),
     }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stepzero_airflow.links.report import ReportLink
+from stepzero_airflow.links.tracking import TrackingLink
 from stepzero_airflow.operators.plan import PlanOperator
+from stepzero_airflow.operators.stage import GATE
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from collections.abc import Sequence
 
-GATE = "quality_gate"
+    from airflow.sdk import BaseOperatorLink, Context
 
 
 class GateOperator(PlanOperator):
@@ -21,6 +24,7 @@ class GateOperator(PlanOperator):
     """
 
     custom_operator_name = GATE
+    operator_extra_links: Sequence[BaseOperatorLink] = (TrackingLink(), ReportLink())
 
     def perform(self, context: Context) -> dict[str, Any]:
         """Return the reference of the verdict.

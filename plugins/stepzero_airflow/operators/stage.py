@@ -12,7 +12,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from stepzero.core.errors import DONE, VERDICT_NO, WRONG_USE, StepzeroError
 from stepzero.spec.load import load_environment
+from stepzero_airflow.links.report import ReportLink, report_address
 from stepzero_airflow.links.tracking import TrackingLink
+from stepzero_airflow.notifiers.message import Message
+from stepzero_airflow.notifiers.people import tell
 from stepzero_airflow.runs import LONGEST_TEXT, error_uri, open_store, pointer_uri, read_if_there, verdict_sentence
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from stepzero.launchers.base import Finished
     from stepzero.spec.environment import Environment
 
+GATE = "quality_gate"
 _LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
@@ -60,6 +64,8 @@ class StageOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if stage == GATE:
+            self.operator_extra_links = (TrackingLink(), ReportLink())
         self.stage = stage
         self.use_case = use_case
         self.inputs = inputs
@@ -164,13 +170,26 @@ class StageOperator(BaseOperator):
     def _say_no(self, context: Context, reference: dict[str, Any], sentence: str) -> None:
         context["ti"].xcom_push("verdict", {"sentence": sentence[:LONGEST_TEXT], "result": reference})
         if not self.go_on:
+            if self.stage != "release":  # who asked for it is looking on
+                told = f"{self.use_case}: {sentence}"
+                tell(Message(event="failed_gate", sentence=told, links=self._links(context)), context, self.use_case)
             raise AirflowFailException(sentence)
         self.log.warning("%s What follows is skipped.", sentence)
 
     def _show_link(self, context: Context) -> None:
-        links = context["ti"].xcom_pull(task_ids=self.plan_task or self.task_id, key="links", map_indexes=-1) or {}
-        if links.get("mlflow"):
-            context["ti"].xcom_push(TrackingLink().xcom_key, links["mlflow"])
+        noted = context["ti"].xcom_pull(task_ids=self.plan_task or self.task_id, key="links", map_indexes=-1) or {}
+        if noted.get("mlflow"):
+            context["ti"].xcom_push(TrackingLink().xcom_key, noted["mlflow"])
+        if noted.get("mlflow") and self.stage == GATE:
+            report = report_address(noted["mlflow"])
+            self.log.info("Quality report: %s", report)
+            context["ti"].xcom_push(ReportLink().xcom_key, report)
+
+    def _links(self, context: Context) -> dict[str, str]:
+        """Return title → address of where to look when a verdict said no."""
+        noted = context["ti"].xcom_pull(task_ids=self.plan_task or self.task_id, key="links", map_indexes=-1) or {}
+        report = {"Quality report": report_address(noted.get("mlflow", ""))} if self.stage == GATE else {}
+        return {"Run": noted.get("airflow", ""), **report, "MLflow run": noted.get("mlflow", "")}
 
 
 def refuse_after_no(inputs: Mapping[str, Any]) -> None:

@@ -1,0 +1,89 @@
+"""Releasing quarantined rows: a run of its own, about a batch that was accepted before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stepzero.adapters.releases import find_entry
+from stepzero.execution.execute import Request, execute
+from stepzero.execution.planning import PlanRequest, commit_plan
+from stepzero.execution.results import read_input
+from stepzero.spec.load import load_use_case
+from stepzero.spec.plan import Batch, Plan
+from stepzero.spec.release import CORRECTIONS, ReleaseForm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stepzero.adapters.store import Store
+    from stepzero.core.stages import StageInput
+    from stepzero.spec.environment import Environment
+
+
+def plan_release(asked: PlanRequest, store: Store, environment: Environment) -> Plan:
+    """Freeze which batch a release is about, or find what its run froze before.
+
+    Raises:
+        InputError: No accepted batch is called so.
+    """
+    use_case = load_use_case(asked.use_case)
+    entry = find_entry(store, use_case.name, str(asked.form.get("batch") or ""))
+    plan = Plan(
+        run=asked.run,
+        use_case=use_case,
+        environment=environment.name,
+        batch=Batch(partition=entry.partition, digest=entry.digest, files=entry.files),
+        as_of=asked.as_of,
+        approval="rule",
+        links=asked.links,
+        purpose="release",
+    )
+    return commit_plan(store, plan)
+
+
+def run_release(
+    form: ReleaseForm, use_case: str, run: str, as_of: str, store: Store, environment: Environment
+) -> StageInput:
+    """Plan and execute a release in this process, and return its result."""
+    plan = plan_release(
+        PlanRequest(use_case=use_case, run=run, as_of=as_of, form={"batch": form.batch}), store, environment
+    )
+    request = Request(
+        stage="release", use_case=plan.use_case.name, run=run, attempt="hand", parameters=release_parameters(form)
+    )
+    return read_input(store, execute(request, store, environment))
+
+
+def release_parameters(form: ReleaseForm) -> dict[str, str]:
+    """Return the stage's parameters."""
+    return {"form": form.model_dump_json()}
+
+
+def put_corrections(store: Store, use_case: str, path: Path) -> str:
+    """Copy a local file of corrections into the store, under its digest, and return where it is."""
+    from stepzero.core.digests import digest_file
+
+    uri = f"{CORRECTIONS}/{use_case}/{digest_file(path)}.csv"
+    store.put(path, uri)
+    return uri
+
+
+def quarantine_csv(store: Store, use_case: str, batch: str) -> tuple[str, int]:
+    """Return the rows that are still in a batch's quarantine as a CSV file to correct, and how many they are.
+
+    Raises:
+        InputError: No accepted batch is called so, or nothing of it is in quarantine.
+    """
+    from stepzero.adapters.quarantine import read_quarantine
+    from stepzero.adapters.releases import released_ids, releases_of
+    from stepzero.core.errors import InputError, bare
+    from stepzero.core.references import Reference
+
+    entry = find_entry(store, use_case, batch)
+    out = released_ids(store, releases_of(store, use_case, entry))
+    quarantine: Any = read_quarantine(store, Reference.from_json(entry.quarantined)) if entry.quarantined else None
+    if quarantine is None or len(out) == len(quarantine.ids):
+        raise InputError(
+            f"quarantine of batch {entry.partition}", value=bare("no row"), allowed="rows", action="name another batch"
+        )
+    return quarantine.to_csv(without=out), len(quarantine.ids) - len(out)

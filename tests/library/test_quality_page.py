@@ -1,0 +1,118 @@
+"""The quality report: what it says, that nothing in it acts, and that it looks the same every time."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from stepzero.core.verdict import Outcome, Verdict
+from stepzero.measures.quality import Finding
+from stepzero.stages.quality_page import Batch, Point, Sample, Series, report_page, series_of, state_of
+from support.html import Seen
+
+EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+FINDINGS = (
+    Finding(rule="between", column=EVIL, observed="3 of 40 rows break it", bound="at least 0", passed=False, rows=3),
+    Finding(rule="size", column=None, observed="40 rows", bound="at least 1", passed=True),
+    Finding(rule="one_of", column="c", observed="1 row", bound=EVIL, passed=False, severity="warning", rows=1),
+)
+BATCH = Batch(use_case="toy", partition="2026-11-21", files=["a.csv", EVIL], rows=40, quarantined=3)
+
+
+def verdict(outcome: Outcome = Outcome.QUARANTINE) -> Verdict:
+    reasons = tuple(finding.reason() for finding in FINDINGS if not finding.passed)
+    return Verdict(outcome=outcome, subject=f"batch {EVIL}", reasons=reasons)
+
+
+def series(last: float, lower: float | None = 30, upper: float | None = 50) -> Series:
+    earlier = [Point(partition=f"2026-11-{day:02d}", value=40, accepted=day != 3) for day in range(1, 6)]
+    return Series(name=f"Size {EVIL}", points=[*earlier, Point(partition=EVIL, value=last, lower=lower, upper=upper)])
+
+
+def whole(last: float = 40) -> str:
+    profile = {f"Mean of {EVIL}": 1.5, f"Completeness of {EVIL}": 0.5, "Minimum of c": -2.0, f"Other {EVIL}": 7.0}
+    sample = Sample(columns=["row", "reasons", EVIL], rows=[["ab12", f"between of {EVIL}", EVIL], ["cd34", "x", None]])
+    made = report_page(BATCH, verdict(), FINDINGS, profile, sample=sample, history=[series(last)])
+    return made.decode()
+
+
+def words(html: str) -> str:
+    """Return what a person reads."""
+    body = html.partition("<body>")[2]
+    return " ".join(
+        unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|metadata).*?</\1>", "", body, flags=re.DOTALL))).split()
+    )
+
+
+def test_what_comes_from_data_is_shown_and_does_nothing() -> None:
+    html = whole()
+    seen = Seen(html.encode())
+    assert not {"script", "img", "iframe", "link"} & set(seen.tags)
+    assert seen.handlers == []
+    assert [address for address in seen.addresses if not address.startswith("#")] == []
+    assert seen.words.count("alert(1)") > 10, "it is shown"
+
+
+def test_the_verdict_is_the_first_sentence_and_reasons_follow() -> None:
+    told = words(whole())
+    assert told.index("QUARANTINE: batch") < told.index("Reasons") < told.index("Quarantine ") < told.index("Rules")
+    assert "Rows 40 Accepted 37 Quarantined 3 (7.50%)" in told
+    assert f"broken between {EVIL} 3 of 40 rows break it at least 0 3" in told
+    assert f"warning one_of c 1 row {EVIL} 1" in told
+    assert "2 of 3 rows row reasons" in told
+    assert "bin/stepzero release 2026-11-21 --use-case toy --dry-run" in told
+
+
+def test_columns_have_a_row_each() -> None:
+    told = words(whole())
+    assert f"standard deviation {EVIL} 50.00% 1.5 c -2 metric value Other {EVIL} 7" in told
+
+
+@pytest.mark.parametrize(
+    ("last", "lower", "upper", "said"),
+    [
+        (40, 30, 50, "40, within 30 to 50"),
+        (29, 30, 50, "29, outside 30 to 50"),
+        (29, 30, None, "29, outside at least 30"),
+        (29, None, 50, "29, within at most 50"),
+        (29, None, None, "29"),
+    ],
+)
+def test_history_shows_bounds(last: float, lower: float | None, upper: float | None, said: str) -> None:
+    html = report_page(BATCH, verdict(), FINDINGS, {}, history=[series(last, lower, upper)]).decode()
+    assert f"Size {EVIL}: {said} " in f"{words(html)} "
+    assert html.count("<svg") == 1
+
+
+def test_one_batch_is_no_history() -> None:
+    first = Series(name="Size", points=[Point(partition="a", value=1)])
+    assert "History" not in words(report_page(BATCH, verdict(), FINDINGS, {}, history=[first]).decode())
+
+
+def test_a_refused_batch_and_one_that_was_not_read() -> None:
+    sample = Sample(columns=["row"], rows=[["ab"]])
+    refused = words(report_page(BATCH, verdict(Outcome.FAIL), FINDINGS, {}, sample=sample).decode())
+    assert "The batch was refused as a whole: none of its rows is used." in refused
+    assert "bin/stepzero release" not in refused
+    unread = Batch(use_case="toy", partition="p", files=["a.csv"], rows=None, quarantined=0)
+    assert "Rows not read" in words(report_page(unread, verdict(Outcome.FAIL), FINDINGS, {}).decode())
+
+
+def test_the_same_batch_is_the_same_page() -> None:
+    assert whole() == whole()
+    assert whole() != whole(41)
+
+
+def test_series_are_made_of_what_anomaly_rules_saw() -> None:
+    earlier = [("2026-11-19", {"size": 40.0}), ("2026-11-20", {"size": 41.0, "mean of a": 2.0})]
+    saw = {"metric": "size", "strategy": "rolling_normal", "observed": 9.0, "low": 30.0, "high": None, "passed": False}
+    (one,) = series_of([saw, saw | {"metric": "mean of a", "observed": None}], earlier, "2026-11-21")
+    assert one.name == "size (rolling normal)"
+    assert [point.value for point in one.points] == [40, 41, 9]
+    assert one.points[-1] == Point(partition="2026-11-21", value=9, lower=30)
+
+
+def test_states() -> None:
+    assert [state_of(finding) for finding in FINDINGS] == ["bad", "good", "warning"]
