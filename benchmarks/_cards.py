@@ -14,6 +14,7 @@ from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
+from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
@@ -65,7 +66,7 @@ class Stages:
         info = find_stage(stage)
         workspace = Workspace(
             store=self.store,
-            environment=None,  # type: ignore[arg-type]
+            environment=Environment(name="benchmark", store=self.store.root),
             plan=View(None, info.plan),  # type: ignore[arg-type]
             folder=f"results/{stage}-{self.runs}",
             stage=stage,

@@ -126,14 +126,14 @@ def train(run: Run, prepared: XComArg) -> XComArg:
     """Resample inside the folds, tune every sampler × model, and evaluate the winner on untouched rows."""
     with TaskGroup("train", tooltip="Resamples inside the folds, tunes every sampler × model, evaluates the winner"):
         every_sampler = samplers(run.plan_task)
-        every_cell = cells(run.plan_task)
+        every_cell = cells(run.plan_task, run.flow.resources("tune").workers)
         # Beside `prepare`, not after it; but nothing of a group runs on a batch that was refused.
         for before in prepared.operator.upstream_list:  # type: ignore[attr-defined]
             before >> [every_sampler, every_cell]
         resampled = _mapped(run, "resample", {"prepared": prepared}).expand_kwargs(every_sampler)
         inputs = {"prepared": prepared, "resampled": resampled.output}
         tuned = _mapped(run, "tune", inputs).expand_kwargs(every_cell)
-        evaluated = _stage(run, "evaluate", {"prepared": prepared, "tuned": tuned.output})
+        evaluated = _stage(run, "evaluate", {"prepared": prepared, "tuned": tuned.output}, once=["tuned"])
     return _output(evaluated)
 
 
@@ -222,8 +222,12 @@ def samplers(plan_task: str, **context: Any) -> list[dict[str, Any]]:
 
 
 @task(retries=2)
-def cells(plan_task: str, **context: Any) -> list[dict[str, Any]]:
-    """Return what `tune` is mapped over: every sampler × model, each with the resampled rows that it takes."""
+def cells(plan_task: str, workers: int, **context: Any) -> list[dict[str, Any]]:
+    """Return what `tune` is mapped over: every sampler × model, each with the resampled rows that it takes.
+
+    Several workers of one cell are the same task several times: the stage's key is the same, so they meet
+    at its work and share the search; the first who is done commits the result, the others find it.
+    """
     ti = context["ti"]
     names = list(ti.xcom_pull(task_ids=plan_task, key="samplers"))
     return [
@@ -233,6 +237,7 @@ def cells(plan_task: str, **context: Any) -> list[dict[str, Any]]:
             "pick": {"resampled": names.index(cell["sampler"])},
         }
         for cell in ti.xcom_pull(task_ids=plan_task, key="cells")
+        for _ in range(workers)
     ]
 
 

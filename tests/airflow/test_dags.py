@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,6 +104,23 @@ def test_queue_and_limits_come_from_the_environment(airflow_database: Path, monk
     tune = tasks["train.tune"].partial_kwargs
     assert (tune["queue"], tune["pool"], tune["retries"]) == ("graviton", "graviton", 3)
     assert tasks["deploy"].queue == "default"
+
+
+def test_workers_share_a_search_as_the_same_task_several_times(
+    airflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stepzero_airflow.stages import cells
+
+    environment = tmp_path / "shared.yaml"
+    environment.write_text("name: shared\nstore: file:///x\nstages: {tune: {workers: 2}}\n")
+    monkeypatch.setenv("STEPZERO_ENVIRONMENT", str(environment))
+    task = DagBag(str(ROOT / "dags")).dags["credit_card_fraud"].task_dict["train.cells"]
+    assert task.op_args == ("arrival.plan", 2)
+    named = {"samplers": ["none"], "cells": [{"sampler": "none", "model": "xgboost"}]}
+    ti = SimpleNamespace(xcom_pull=lambda task_ids, key: named[key])
+    first, second = cells.function(*task.op_args, ti=ti)
+    assert first == second
+    assert first["cell"] == "none.xgboost"
 
 
 def test_joins_and_teardown(fraud: Any) -> None:

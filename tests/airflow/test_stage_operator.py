@@ -69,6 +69,13 @@ def test_result_reference_is_handed_on_and_small(environment: Store, task_instan
     assert json.loads(options["--inputs"]) == {"checked": {"stage": "quality_gate"}}
 
 
+def test_tasks_that_shared_a_search_count_once(environment: Store, task_instance: Any) -> None:
+    several = [{"uri": "a"}, {"uri": "b"}, {"uri": "a"}]
+    make_operator("evaluate", inputs={"tuned": several}, once=["tuned"]).execute(make_context(task_instance))
+    ((_, options),) = played(environment)
+    assert json.loads(options["--inputs"]) == {"tuned": [{"uri": "a"}, {"uri": "b"}]}
+
+
 def test_mapped_task_takes_its_own_of_a_list(environment: Store, task_instance: Any) -> None:
     several = [{"uri": "a"}, {"uri": "b"}]
     operator = make_operator(

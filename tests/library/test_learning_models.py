@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from stepzero.core.errors import SpecError, StageError
+from stepzero.learning.fitting import make_groups
 from stepzero.learning.folds import make_fold
 from stepzero.learning.models import TrainingRows, make_algorithm, score_rows
 from stepzero.learning.nested import NearestOfMany
-from stepzero.learning.search import candidates, make_groups
+from stepzero.learning.space import candidates
 from stepzero.spec.data import Pipeline
 from stepzero.spec.training import Model
 from support.cards import card_table, made_up_cards, real_cards

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imblearn.over_sampling import SMOTE
+from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSampler
 from imblearn.under_sampling import NearMiss, RandomUnderSampler
 
 from stepzero.core.errors import InputError, StageError
@@ -21,8 +21,14 @@ PIPELINE = Pipeline(scale={"robust": ("Amount", "Time")})
 THEIRS = {
     "random_under": RandomUnderSampler(random_state=7),
     "near_miss_1": NearMiss(version=1),
+    "near_miss_2": NearMiss(version=2),
+    "near_miss_3": NearMiss(version=3),
+    "random_over": RandomOverSampler(random_state=7),
     "smote": SMOTE(random_state=7),
+    "borderline_smote": BorderlineSMOTE(random_state=7),
+    "adasyn": ADASYN(random_state=7),
 }
+MAKE_ROWS = {"smote", "borderline_smote", "adasyn"}
 
 
 @pytest.mark.parametrize("sampler", list(THEIRS))
@@ -59,9 +65,13 @@ def test_every_sampler_keeps_its_promise_and_validation_rows_their_mixture() -> 
         assert not np.isin(kept, np.flatnonzero(table.fold == 2)).any()
         if sampler == "none":
             assert counts["positive_after"] == counts["positive_before"] < counts["negative_after"]
+        elif sampler == "adasyn":  # it rounds how many rows each neighbourhood needs
+            assert counts["positive_after"] == pytest.approx(counts["negative_after"], rel=0.02)
         else:
             assert counts["positive_after"] == counts["negative_after"]
-        assert counts["synthetic"] == (counts["negative_before"] - counts["positive_before"]) * (sampler == "smote")
+        made = counts["positive_after"] - counts["positive_before"] if sampler in MAKE_ROWS else 0
+        assert counts["synthetic"] == made
+        assert (made > 0) == (sampler in MAKE_ROWS)
         share = table.target[fold.validation(table)].mean()
         assert share == pytest.approx(table.target.mean(), abs=0.002)
 
@@ -141,6 +151,27 @@ def test_a_sampler_of_somebody_else_gets_the_seed(tmp_path: Path) -> None:
 def test_smote_without_enough_positives_fails_with_its_reason(tmp_path: Path) -> None:
     done = Bench(tmp_path, made_up_cards(rows=400, frauds=8)).resample("smote")
     assert "Expected n_neighbors <= n_samples_fit" in done.values["failed"]
+
+
+def test_adasyn_where_no_neighbour_is_of_the_other_class_fails_alone(tmp_path: Path) -> None:
+    frame = made_up_cards(rows=600, frauds=60)
+    frame.loc[frame["Class"] == 1, "V1"] += 1e6
+    bench = Bench(tmp_path, frame, pipeline={"scale": {}})
+    done = bench.resample("adasyn")
+    assert done.values["failed"].startswith("fold 0: ")
+    assert "majority class" in done.values["failed"]
+    assert "adasyn" in bench.tune("adasyn", "decision_tree", done).values["failed"]
+    assert bench.resample("smote").values["failed"] is None
+
+
+def test_what_a_sampler_warns_of_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="stepzero")
+    generator = np.random.default_rng(0)
+    features, target = generator.normal(size=(40, 2)), np.array([1] * 15 + [0] * 25)
+    features[:15] = 0.0  # all frauds have the same few neighbours
+    done = resample(make_sampler("near_miss_3", 7), features, target)
+    assert (done.source >= 0).all()
+    assert any(record.message.startswith("sampler NearMiss: The number of the samples") for record in caplog.records)
 
 
 def test_one_class_only_is_told(tmp_path: Path) -> None:

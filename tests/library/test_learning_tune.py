@@ -20,8 +20,9 @@ from stepzero.core.stages import StageResult
 from stepzero.learning.metrics import make_metric
 from stepzero.learning.model import load_model
 from stepzero.learning.models import make_algorithm
-from stepzero.learning.search import Trial, choose_best
+from stepzero.learning.search import choose_best
 from stepzero.learning.transform import Transformer
+from stepzero.learning.trial import Trial
 from stepzero.spec.training import Model
 from support.cards import FOLDS, Bench, card_table
 

@@ -16,6 +16,7 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import StageInput, StageResult
 from stepzero.learning.table import Table, make_table
+from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 
@@ -81,6 +82,9 @@ class Bench:
         values = {"test": {str(k): int(v) for k, v in test["Class"].value_counts().items()}}
         self.prepared = as_input("prepare", StageResult(outputs=outputs, values=values))
         self.runs = 0
+        self.environment = Environment(name="test", store="memory://test")
+        self.plan: Any = None
+        self.shared: str | None = None
 
     def run(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageResult:
         """Run a stage by name in a folder of its own."""
@@ -91,9 +95,10 @@ class Bench:
         info = find_stage(stage)
         workspace = Workspace(
             store=self.store,
-            environment=cast("Any", None),
-            plan=cast("Any", View(None, info.plan)),
+            environment=self.environment,
+            plan=cast("Any", View(self.plan, info.plan)),
             folder=f"results/{stage}-{self.runs}",
+            shared=self.shared,
             stage=stage,
             parameters=parameters,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,6 +59,40 @@ class BrokenModel(DecisionTreeClassifier):  # type: ignore[misc]
     def fit(self, features: Any, target: Any, sample_weight: Any = None) -> Any:
         if self.max_depth > 2:
             raise ArithmeticError("too deep for me")
+        return super().fit(features, target, sample_weight)
+
+
+class Counted(DecisionTreeClassifier):  # type: ignore[misc]
+    """A model that writes down each fit, and at one of them waits for ever: on a pipe that nobody writes to."""
+
+    fits = 0
+
+    def fit(self, features: Any, target: Any, sample_weight: Any = None) -> Any:
+        if counter := os.environ.get("STEPZERO_TEST_COUNTER"):
+            Counted.fits += 1
+            with Path(counter).open("a", encoding="utf-8") as stream:
+                stream.write(f"{os.getpid()}\n")
+            if str(Counted.fits) == os.environ.get("STEPZERO_TEST_HANG"):
+                print("hangs", flush=True)  # noqa: T201 - what the test reads
+                Path(f"{counter}.pipe").read_text()
+        return super().fit(features, target, sample_weight)
+
+
+class FineTuned(DecisionTreeClassifier):  # type: ignore[misc]
+    """A model with the parameters that a language model is fine-tuned by; they decide how its tree grows."""
+
+    def __init__(
+        self, learning_rate: float = 1e-5, train_batch_size: int = 128, freeze_bert_layer: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(max_depth=2 if freeze_bert_layer else 4, min_samples_leaf=train_batch_size // 32, **kwargs)
+        self.learning_rate, self.train_batch_size, self.freeze_bert_layer = (
+            learning_rate,
+            train_batch_size,
+            freeze_bert_layer,
+        )
+
+    def fit(self, features: Any, target: Any, sample_weight: Any = None) -> Any:
+        self.min_impurity_decrease = self.learning_rate
         return super().fit(features, target, sample_weight)
 
 

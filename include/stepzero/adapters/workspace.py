@@ -38,7 +38,14 @@ class Workspace:
     folder: str
     stage: str
     parameters: dict[str, str] = field(default_factory=dict)
+    shared: str | None = None
+    """Folder of all tries of the same computation: work that is under way, never a result."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("stepzero"))
+
+    @property
+    def shared_folder(self) -> str:
+        """Return where tries of the same computation meet; a try that has no such place works alone."""
+        return self.shared or f"{self.folder}/work"
 
     @cached_property
     def local(self) -> Path:

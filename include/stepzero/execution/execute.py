@@ -129,11 +129,14 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
     inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
     key = stage_key(info, plan, inputs, request)
     number = next_number(store, plan.use_case.name, info.name, key)
+    folder = result_folder(plan.use_case.name, info.name, key)
     workspace = Workspace(
         store=store,
         environment=environment,
         plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
-        folder=f"{result_folder(plan.use_case.name, info.name, key)}/tries/{request.attempt}",
+        folder=f"{folder}/tries/{request.attempt}",
+        # Of its own for each number: what is computed again on purpose begins from nothing.
+        shared=f"{folder}/work/{number:05d}",
         stage=info.name,
         parameters=dict(request.parameters),
         log=log,

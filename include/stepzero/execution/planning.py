@@ -10,6 +10,8 @@ from stepzero.adapters.ledger import Accepted, accepted_batches, dataset_uris, l
 from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
+from stepzero.execution.warm_start import find_searches
+from stepzero.spec.environment import require_price
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.plan import Batch, Champion, Form, Member, Plan, apply_form, run_folder
 
@@ -47,6 +49,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     use_case = apply_form(load_use_case(request.use_case), form)
     _check_recompute(form)
     batch = _batch(request, form, use_case, store)
+    _check_money(use_case, environment)
     return Plan(
         run=request.run,
         use_case=use_case,
@@ -58,6 +61,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         as_of=request.as_of,
         approval=_approval(use_case, environment, form),
         recompute=form.recompute,
+        warm_start=find_searches(store, use_case),
         links=request.links,
     )
 
@@ -138,6 +142,11 @@ def _approval(use_case: UseCase, environment: Environment, form: Form) -> Litera
     """Return who approves: the environment says; a use case or a form may only tighten it."""
     asked = {environment.approval, use_case.promote.approval, form.approval}
     return "person" if "person" in asked else "rule"
+
+
+def _check_money(use_case: UseCase, environment: Environment) -> None:
+    if use_case.train and use_case.train.search.budget.money is not None:
+        require_price(environment.price("tune"))
 
 
 def _check_recompute(form: Form) -> None:

@@ -37,7 +37,7 @@ PRELOADED = (
     "numpy", "pandas", "pyarrow.parquet", "pyarrow.dataset", "sklearn.ensemble", "sklearn.linear_model",
     "sklearn.neighbors", "sklearn.tree", "sklearn.metrics", "sklearn.pipeline", "sklearn.model_selection",
     "imblearn.over_sampling", "imblearn.under_sampling", "xgboost", "mlflow", "mlflow.tracking", "mlflow.models",
-    "matplotlib.pyplot", "joblib", "threadpoolctl", "yaml", "pydantic", "fsspec", "httpx",
+    "matplotlib.pyplot", "joblib", "optuna", "threadpoolctl", "yaml", "pydantic", "fsspec", "httpx",
 )  # fmt: skip
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _PEER = struct.Struct("3i")

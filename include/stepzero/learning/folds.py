@@ -19,9 +19,9 @@ from stepzero.adapters.datasets import commit_dataset, manifest_of
 from stepzero.adapters.store import Store
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
+from stepzero.learning.fitting import FoldData
 from stepzero.learning.models import TrainingRows
 from stepzero.learning.samplers import Resampled, make_sampler, resample
-from stepzero.learning.search import FoldData
 from stepzero.learning.table import Table
 from stepzero.learning.transform import Transformer
 from stepzero.measures.checks import Floats, Integers
@@ -30,6 +30,8 @@ from stepzero.spec.data import Pipeline
 ALL = "all"
 """Name of the fold that is made of all training rows."""
 DESCRIPTION = "folds.json"
+KEPT_BYTES = 512 * 1024**2
+"""Of transformed folds, what a search keeps in memory; others are read and transformed again for every fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,38 @@ def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: i
     return Fold(name=name, transformer=transformer, resampled=Resampled(source, done.synthetic, done.synthetic_target))
 
 
+class StoredFolds:
+    """Stored folds as a search takes them, again and again; small ones stay in memory.
+
+    Args:
+        store: Where they are.
+        reference: The folds.
+        rows: The rows that they must have been made from.
+        table: Those rows, read.
+        kept_bytes: How much of them stays in memory.
+    """
+
+    def __init__(
+        self, store: Store, reference: Reference, rows: Reference, table: Table, *, kept_bytes: int = KEPT_BYTES
+    ) -> None:
+        self._store, self._reference, self._table, self._room = store, reference, table, kept_bytes
+        self._names = [name for name in _names_of(store, reference, rows) if name != ALL]
+        self._kept: dict[int, FoldData] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, number: int) -> FoldData:
+        if number in self._kept:
+            return self._kept[number]
+        found = fold_data(read_fold(self._store, self._reference, self._names[number]), self._table)
+        size = found.rows.features.nbytes + found.features.nbytes + int(found.frame.memory_usage().sum())
+        if size <= self._room:
+            self._room -= size
+            self._kept[number] = found
+        return found
+
+
 def fold_data(fold: Fold, table: Table) -> FoldData:
     """Return a fold ready to fit and judge."""
     positions = fold.validation(table)
@@ -159,15 +193,7 @@ def read_folds(store: Store, reference: Reference, table: Reference) -> Iterator
     Raises:
         StageError: They were made from other rows than these.
     """
-    description = _description(store, reference)
-    if description["table"] != table.digest:
-        raise StageError(
-            f"folds {reference.uri}",
-            value=bare(f"made from rows {description['table']}"),
-            allowed=f"folds of the rows {table.digest}",
-            action="run the resample stage on these rows",
-        )
-    for name in description["names"]:
+    for name in _names_of(store, reference, table):
         yield read_fold(store, reference, name)
 
 
@@ -184,6 +210,18 @@ def read_fold(store: Store, reference: Reference, name: str) -> Fold:
 def sampler_of(store: Store, reference: Reference) -> str:
     """Return the name of the sampler that made stored folds."""
     return str(_description(store, reference)["sampler"])
+
+
+def _names_of(store: Store, reference: Reference, table: Reference) -> list[str]:
+    description = _description(store, reference)
+    if description["table"] != table.digest:
+        raise StageError(
+            f"folds {reference.uri}",
+            value=bare(f"made from rows {description['table']}"),
+            allowed=f"folds of the rows {table.digest}",
+            action="run the resample stage on these rows",
+        )
+    return [str(name) for name in description["names"]]
 
 
 def _description(store: Store, reference: Reference) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from stepzero.core.errors import StageError, bare
 from stepzero.learning.names import load_name
 from stepzero.learning.nested import FirstRounds, FirstTrees, NearestOfMany, Shortcut
+from stepzero.learning.space import ALGORITHM
 from stepzero.measures.checks import Floats, Integers
 from stepzero.spec.training import Model
 
@@ -36,6 +37,7 @@ class Algorithm:
         shortcut: What one fit can tell about several parameters, if anything.
         fixed: Parameters that every candidate has.
         sample_weight: Whether ``fit`` is given the rows' weights.
+        several: Algorithms by name, of which each candidate chooses one; instead of `build`.
     """
 
     name: str
@@ -43,11 +45,20 @@ class Algorithm:
     shortcut: Shortcut | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sample_weight: bool = False
+    several: Mapping[str, Algorithm] = field(default_factory=dict)
+
+    def chosen(self, parameters: Mapping[str, Any]) -> tuple[Algorithm, Mapping[str, Any]]:
+        """Return the algorithm that a candidate chooses, and the parameters that are that one's own."""
+        if not self.several:
+            return self, parameters
+        rest = {name: value for name, value in parameters.items() if name != ALGORITHM}
+        return self.several[parameters[ALGORITHM]], rest
 
     def fit(self, parameters: Mapping[str, Any], rows: TrainingRows, seed: int) -> Any:
         """Return a fitted estimator."""
-        estimator = self.build({**self.fixed, **parameters}, seed)
-        weights = {"sample_weight": rows.weight} if self.sample_weight else {}
+        one, own = self.chosen(parameters)
+        estimator = one.build({**one.fixed, **own}, seed)
+        weights = {"sample_weight": rows.weight} if one.sample_weight else {}
         return estimator.fit(rows.features, rows.target, **weights)
 
 
@@ -105,6 +116,9 @@ def make_algorithm(name: str, model: Model) -> Algorithm:
     Raises:
         SpecError: The class cannot be imported.
     """
+    if model.algorithms:
+        several = {own: make_algorithm(own, one) for own, one in model.algorithms.items()}
+        return Algorithm(name=name, build=_none_alone, several=several)
     options: dict[str, Any] = {"fixed": model.parameters, "sample_weight": model.sample_weight}
     if model.estimator is None:
         build, shortcut = ALGORITHMS[name]
@@ -143,6 +157,11 @@ def positive_column(estimator: Any, probabilities: Floats) -> Floats:
             action="give the model rows of both classes",
         )
     return np.ascontiguousarray(probabilities[:, found[0]])
+
+
+def _none_alone(parameters: Mapping[str, Any], seed: int) -> Any:
+    msg = f"several algorithms: one of them is built, never all ({parameters}, {seed})"
+    raise AssertionError(msg)
 
 
 def _builder(made: Any) -> Build:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from stepzero.core.errors import StageError, bare
 from stepzero.learning.names import load_name
+from stepzero.learning.warned import log_warnings
 from stepzero.measures.checks import Floats, Integers
 
 
@@ -65,11 +66,21 @@ def _random_under(seed: int) -> Sampler:
     return sampler
 
 
-def _near_miss_1(seed: int) -> Sampler:  # noqa: ARG001 - nothing is drawn: it takes the nearest
-    from imblearn.under_sampling import NearMiss
+def _random_over(seed: int) -> Sampler:
+    from imblearn.over_sampling import RandomOverSampler
 
-    sampler: Sampler = NearMiss(version=1)
+    sampler: Sampler = RandomOverSampler(random_state=seed)
     return sampler
+
+
+def _near_miss(version: int) -> Callable[[int], Sampler]:
+    def make(seed: int) -> Sampler:  # noqa: ARG001 - nothing is drawn: distances decide
+        from imblearn.under_sampling import NearMiss
+
+        sampler: Sampler = NearMiss(version=version)
+        return sampler
+
+    return make
 
 
 def _smote(seed: int) -> Sampler:
@@ -79,11 +90,30 @@ def _smote(seed: int) -> Sampler:
     return sampler
 
 
+def _borderline_smote(seed: int) -> Sampler:
+    from imblearn.over_sampling import BorderlineSMOTE
+
+    sampler: Sampler = BorderlineSMOTE(random_state=seed)
+    return sampler
+
+
+def _adasyn(seed: int) -> Sampler:
+    from imblearn.over_sampling import ADASYN
+
+    sampler: Sampler = ADASYN(random_state=seed)
+    return sampler
+
+
 SAMPLERS: dict[str, Callable[[int], Sampler]] = {
     "none": lambda _: _Unchanged(),
     "random_under": _random_under,
-    "near_miss_1": _near_miss_1,
+    "near_miss_1": _near_miss(1),
+    "near_miss_2": _near_miss(2),
+    "near_miss_3": _near_miss(3),
+    "random_over": _random_over,
     "smote": _smote,
+    "borderline_smote": _borderline_smote,
+    "adasyn": _adasyn,
 }
 
 
@@ -110,7 +140,8 @@ def resample(sampler: Sampler, features: Floats, target: Integers) -> Resampled:
     Raises:
         StageError: Only one class, or no row, is left.
     """
-    new_features, new_target = sampler.fit_resample(features, target)
+    with log_warnings(f"sampler {type(sampler).__name__}"):
+        new_features, new_target = sampler.fit_resample(features, target)
     rows, labels = np.asarray(new_features, dtype=np.float64), np.asarray(new_target).astype(np.int64)
     if len(np.unique(labels)) < 2:
         raise StageError(

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import NAME, Section, is_dotted
+from stepzero.core.errors import SpecError, bare, did_you_mean
+from stepzero.spec.base import NAME, ElsewhereError, Section, is_dotted
 
 
 class Tracking(Section):
@@ -68,6 +69,10 @@ class StageResources(Section):
     cpu: int = Field(default=1, ge=1)
     memory: str = "2g"
     timeout_minutes: float = Field(default=60, gt=0)
+    machine: str | None = None
+    """Which of `machines` the stage runs on; null states no cost."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Tasks that share one search; only `tune` can be shared."""
     retries: int = Field(default=2, ge=0)
     retry_delay_seconds: float = Field(default=5, ge=0)
 
@@ -80,7 +85,7 @@ class Pool(Section):
 
 
 class MachineType(Section):
-    """A kind of machine and what an hour of it costs you; read by `bench architectures`, never guessed."""
+    """A kind of machine and what an hour of it costs you; never guessed."""
 
     price_per_hour: float | None = Field(default=None, gt=0)
     currency: str = "USD"
@@ -150,6 +155,23 @@ class Environment(Section):
             raise ValueError(msg)
         return value.rstrip("/")
 
+    @model_validator(mode="after")
+    def _workers(self) -> Environment:
+        for name, granted in self.stages.items():
+            if granted.workers > 1 and name != "tune":
+                msg = "1: only the stage tune is a search that several tasks can share"
+                raise ElsewhereError(msg, location=("stages", name, "workers"), value=granted.workers)
+            if granted.machine is not None and granted.machine not in self.machines:
+                msg = f"a key of machines; {did_you_mean(granted.machine, self.machines)}"
+                raise ElsewhereError(msg, location=("stages", name, "machine"), value=granted.machine)
+        return self
+
+    def price(self, stage: str) -> MachineType | None:
+        """Return what an hour of the stage's machine costs; None where that is not declared."""
+        machine = self.resources(stage).machine
+        found = self.machines[machine] if machine else None
+        return found if found and found.price_per_hour else None
+
     def resources(self, stage: str) -> StageResources:
         """Return where a stage is launched."""
         return self.stages.get(stage, self.stages.get("default", StageResources()))
@@ -157,3 +179,18 @@ class Environment(Section):
     def recipients(self, event: Event) -> tuple[Recipient, ...]:
         """Return who is told of an event."""
         return self.notify.get(event, (Recipient(),))
+
+
+def require_price(price: MachineType | None) -> None:
+    """Refuse a budget of money where nothing says what the machine costs.
+
+    Raises:
+        SpecError: There is no price.
+    """
+    if price is None:
+        raise SpecError(
+            "train.search.budget.money",
+            value=bare("no price of the machine that tunes"),
+            allowed="a budget of money where an hour of the machine has a price",
+            action="in the environment file set stages.tune.machine, and price_per_hour of it under machines",
+        )

@@ -60,6 +60,19 @@ class Champion(Section):
     digest: str
 
 
+class EarlierSearch(Section):
+    """A search of an earlier run that one of this run begins from."""
+
+    sampler: str
+    model: str
+    uri: str
+    digest: str
+
+    def is_cell(self, sampler: str, model: str) -> bool:
+        """Tell whether it is the one of a sampler and a model."""
+        return (self.sampler, self.model) == (sampler, model)
+
+
 class Form(Section):
     """What a person may set for one run, in the trigger form or on the command line."""
 
@@ -91,6 +104,7 @@ class Plan(Section):
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""
     approval: Literal["rule", "person"]
     recompute: tuple[str, ...] = ()
+    warm_start: tuple[EarlierSearch, ...] = ()
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
     purpose: Literal["lifecycle", "release"] = "lifecycle"

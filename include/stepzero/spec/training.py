@@ -6,29 +6,42 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import OpenShare, Section, is_dotted
+from stepzero.spec.base import ElsewhereError, OpenShare, Section, is_dotted
 from stepzero.spec.quality import check_name
+from stepzero.spec.search import MOST_CANDIDATES, Parameter, Search, Space, check_space
 
-SAMPLERS = ("none", "random_under", "near_miss_1", "smote")
+SAMPLERS = (
+    "none",
+    "random_under",
+    "near_miss_1",
+    "near_miss_2",
+    "near_miss_3",
+    "random_over",
+    "smote",
+    "borderline_smote",
+    "adasyn",
+)
 MODELS = ("decision_tree", "random_forest", "logistic_regression", "nearest_neighbours", "xgboost")
 METRICS = ("average_precision", "roc_auc", "f1", "precision", "recall")
 
 
-class Search(Section):
-    """How the grid is walked."""
-
-    strategy: Literal["grid"] = "grid"
+_MODEL_KEYS = {"class", "estimator", "grid", "space", "algorithms", "parameters", "sample_weight"}
 
 
 class Model(Section):
-    """An algorithm with its grid.
+    """An algorithm with what is searched of it.
 
-    A bare mapping of parameter → list of values is a grid for one of our names. ``class`` names an
-    estimator of the user's own, which follows scikit-learn's protocol.
+    A bare mapping of parameter → list of values is a grid for one of our names; where a range is among
+    them, a space. ``class`` names an estimator of the user's own, which follows scikit-learn's protocol.
+    ``algorithms`` makes several algorithms one search.
     """
 
     estimator: str | None = Field(default=None, alias="class")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    space: Space = Field(default_factory=dict)
+    """Lists, ranges and conditions; instead of `grid`."""
+    algorithms: dict[str, Model] = Field(default_factory=dict)
+    """Algorithms with their spaces, tried in one search; instead of all else."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Fixed parameters."""
     sample_weight: bool = False
@@ -37,8 +50,9 @@ class Model(Section):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
-        if isinstance(value, dict) and not {"class", "estimator", "grid", "parameters", "sample_weight"} & set(value):
-            return {"grid": value}
+        if isinstance(value, dict) and not _MODEL_KEYS & set(value):
+            ranged = any(isinstance(one, dict) for one in value.values())
+            return {"space" if ranged else "grid": value}
         return value
 
     @field_validator("grid", mode="before")
@@ -58,6 +72,25 @@ class Model(Section):
             msg = f"a class is a dotted name such as lightgbm.LGBMClassifier, not {value!r}"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Model:
+        if self.grid and self.space:
+            msg = "either grid or space, not both: a space takes lists too"
+            raise ValueError(msg)
+        if self.algorithms and (self.estimator or self.searched or self.parameters or self.sample_weight):
+            msg = "algorithms stand alone: each of them says its own class, space and parameters"
+            raise ValueError(msg)
+        if any(model.algorithms for model in self.algorithms.values()):
+            msg = "algorithms within algorithms: name them all at one level"
+            raise ValueError(msg)
+        check_space(self.space)
+        return self
+
+    @property
+    def searched(self) -> Space:
+        """Return what is searched, whichever way it was declared."""
+        return self.space or {name: Parameter(values=values) for name, values in self.grid.items()}
 
 
 class Train(Section):
@@ -79,9 +112,42 @@ class Train(Section):
     @model_validator(mode="after")
     def _classes(self) -> Train:
         for name, model in self.models.items():
-            if model.estimator is None:
-                check_name(name if not is_dotted(name) else "", MODELS, "model")
+            for own, one in model.algorithms.items() or [(name, model)]:
+                if one.estimator is None:
+                    check_name(own if not is_dotted(own) else "", MODELS, "model")
         return self
+
+    @model_validator(mode="after")
+    def _can_be_walked(self) -> Train:
+        """Reject a range where every candidate is asked for."""
+        if self.search.strategy == "grid" or (self.search.strategy == "halving" and self.search.trials is None):
+            for name, model in self.models.items():
+                for own, one in (model.algorithms or {"": model}).items():
+                    place = ("models", name, *(("algorithms", own) if own else ()))
+                    _must_be_listed(one.searched, place, self.search.strategy)
+        return self
+
+    @model_validator(mode="after")
+    def _objective(self) -> Train:
+        if self.search.objective == "training" and is_dotted(self.metric):
+            msg = "validation: a metric of yours takes the rows' raw features, which synthetic rows do not have"
+            raise ElsewhereError(msg, location=("search", "objective"), value="training")
+        return self
+
+
+def _must_be_listed(space: Space, place: tuple[str, ...], strategy: str) -> None:
+    count = 1
+    for name, parameter in space.items():
+        values = parameter.listed()
+        if values is None:
+            msg = f"a list, or a step, for strategy {strategy}; or strategy random or bayesian for a range"
+            raise ElsewhereError(
+                msg, location=(*place, "space", name), value=f"{parameter.at_least} to {parameter.at_most}"
+            )
+        count *= len(values)
+    if count > MOST_CANDIDATES:
+        msg = f"at most {MOST_CANDIDATES} candidates for strategy {strategy}; or draw some with random or bayesian"
+        raise ElsewhereError(msg, location=place, value=count)
 
 
 class Threshold(Section):

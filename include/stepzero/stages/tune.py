@@ -1,8 +1,7 @@
-"""Tune one model on one sampler's folds: search the grid, keep out-of-fold scores, fit the best on all rows."""
+"""Tune one model on one sampler's folds: search, keep out-of-fold scores, fit the best on all rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,22 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from stepzero.adapters.workspace import Workspace
+from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, StageInput, StageResult, stage
-from stepzero.learning.folds import ALL, fold_data, read_fold, read_folds
+from stepzero.learning.fitting import Work
+from stepzero.learning.folds import ALL, StoredFolds, read_fold
 from stepzero.learning.metrics import Metric, make_metric
 from stepzero.learning.model import ScoringModel, save_model
 from stepzero.learning.models import Algorithm, make_algorithm
-from stepzero.learning.search import FoldData, Search, candidates, make_groups, search
+from stepzero.learning.search import Earlier, Search, search
+from stepzero.learning.shared import SharedTrials
+from stepzero.learning.strategies import make_strategy
 from stepzero.learning.table import Table, make_table
+from stepzero.learning.trial import Trial
 from stepzero.learning.trials import trial_records
 from stepzero.learning.versions import versions
+from stepzero.spec.environment import MachineType, require_price
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,11 @@ class _Cell:
     table: Table
 
 
-@stage(sections=("problem", "weight", "train.metric", "train.seed", "train.models.{model}"), architecture_matters=True)
+@stage(
+    sections=("problem", "weight", "train.metric", "train.seed", "train.search", "train.models.{model}"),
+    plan=("warm_start",),
+    architecture_matters=True,
+)
 def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Return trials, out-of-fold scores of unresampled rows, and the best model fitted on all training rows.
 
@@ -68,11 +77,14 @@ def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
 
 
 def _tuned(cell: _Cell) -> StageResult:
-    found = _search(cell)
-    records = trial_records(found, _identity(cell))
+    price = _price(cell)
+    found = _search(cell, price)
+    records = trial_records(found, _identity(cell), price)
     if found.best is None:
-        return _failed(cell.sampler, cell.algorithm.name, str(found.trials[0].failed), records)
+        reason = str(found.trials[0].failed) if found.trials else "nothing was tried"
+        return _failed(cell.sampler, cell.algorithm.name, reason, records)
     try:
+        # Of several workers each does this: whoever waited for another would have had nothing else to do.
         model = _fit_best(cell, found)
     except Exception as error:
         cell.workspace.log.warning("%s failed on all training rows", cell.algorithm.name, exc_info=True)
@@ -80,29 +92,73 @@ def _tuned(cell: _Cell) -> StageResult:
     return _result(cell, found, model, records)
 
 
-def _search(cell: _Cell) -> Search:
-    grid = candidates(cell.use_case.train.models[cell.algorithm.name].grid)
-    steps = len(make_groups(cell.algorithm, grid)) * len(cell.table.folds)
-    done = iter(range(1, steps + 1))
-
-    def progress(what: str) -> None:
-        cell.workspace.progress(next(done), steps, f"{cell.sampler} × {cell.algorithm.name}, {what}")
-
-    return search(
-        _fold_data(cell),
-        grid,
-        cell.algorithm,
-        cell.metric,
+def _search(cell: _Cell, price: MachineType | None) -> Search:
+    train, workspace = cell.use_case.train, cell.workspace
+    declared, model = train.search, train.models[cell.algorithm.name]
+    folds = StoredFolds(workspace.store, cell.folds, cell.rows, cell.table)
+    work = Work(
+        folds=folds,
+        algorithm=cell.algorithm,
+        metric=cell.metric,
         rows=len(cell.table.target),
-        seed=cell.use_case.train.seed,
-        progress=progress,
+        seed=train.seed,
+        objective=declared.objective,
     )
+    guides, earlier = _warm_start(cell)
+    strategy = make_strategy(model, declared, cell.metric, folds=len(folds), seed=train.seed, earlier=guides)
+
+    def progress(done: int, total: int, what: str) -> None:
+        workspace.progress(done, total, f"{cell.sampler} × {cell.algorithm.name}, {what}")
+
+    better = cell.metric.greater_is_better
+    with SharedTrials(workspace.store, workspace.shared_folder, greater_is_better=better) as shared:
+        return search(
+            work,
+            model,
+            declared,
+            strategy,
+            shared,
+            earlier=earlier,
+            price_per_hour=price.price_per_hour if price else None,
+            progress=progress,
+        )
 
 
-def _fold_data(cell: _Cell) -> Iterator[FoldData]:
-    for fold in read_folds(cell.workspace.store, cell.folds, cell.rows):
-        if fold.name != ALL:
-            yield fold_data(fold, cell.table)
+def _price(cell: _Cell) -> MachineType | None:
+    """Return what the machine costs: it is told beside results, and ends a search that has a budget of money."""
+    price = cell.workspace.environment.price("tune")
+    if cell.use_case.train.search.budget.money is not None:
+        require_price(price)
+    return price
+
+
+def _warm_start(cell: _Cell) -> tuple[list[Trial], Earlier | None]:
+    """Return earlier trials that guide, or those that count as this search's own.
+
+    Raises:
+        StageError: The data are not identical although that was declared.
+    """
+    declared = cell.use_case.train.search.warm_start
+    if declared is None:
+        return [], None
+    store = cell.workspace.store
+    reference = next(one for one in cell.workspace.plan.warm_start if one.is_cell(cell.sampler, cell.algorithm.name))
+    result = store.read_json(reference.uri)
+    outputs = {name: Reference.from_json(output) for name, output in result["outputs"].items()}
+    told = store.read_json(outputs["trials"].uri)
+    if declared.kind == "transfer":
+        return [Trial.from_json(one, earlier=False) for one in told], None
+    before, now = result["values"]["search"]["identity"], _identity(cell)
+    other = sorted(name for name in now if before.get(name) != now[name])
+    if other:
+        raise StageError(
+            f"warm start of {cell.sampler} × {cell.algorithm.name} from run {declared.run}",
+            value=bare(f"another {', '.join(other)}"),
+            allowed="the same rows, folds, sampler, model, metric, seed and objective for identical_data",
+            action="say `kind: transfer`: earlier trials guide the search then, and do not count as its own",
+        )
+    scores = cell.workspace.read_frame(outputs["out_of_fold"])["score"].to_numpy()
+    return [], Earlier(trials=[Trial.from_json(one, earlier=True) for one in told], out_of_fold=scores)
 
 
 def _fit_best(cell: _Cell, found: Search) -> ScoringModel:
@@ -134,7 +190,7 @@ def _result(cell: _Cell, found: Search, model: ScoringModel, records: tuple[Reco
     scored = {
         "_row_id": table.row_ids,
         "target": table.target,
-        "score": found.out_of_fold[found.best or 0],
+        "score": found.out_of_fold,
         "fold": table.fold,
     }
     return StageResult(
@@ -144,17 +200,40 @@ def _result(cell: _Cell, found: Search, model: ScoringModel, records: tuple[Reco
             "model": save_model(workspace.store, f"{workspace.folder}/model", model, producer=workspace.stage),
             "folds": cell.folds,
         },
-        values={**told, "failed": None, "trials": trials},
-        summary=_summary(told, found),
+        values={**told, "failed": None, "trials": trials, "search": _search_told(cell, found)},
+        summary=_summary(cell, told, found),
         records=records,
     )
 
 
-def _summary(told: dict[str, Any], found: Search) -> str:
+def _search_told(cell: _Cell, found: Search) -> dict[str, Any]:
+    declared, own = cell.use_case.train.search, [trial for trial in found.trials if not trial.earlier]
+    return {
+        "strategy": declared.strategy,
+        "objective": declared.objective,
+        "planned": found.planned,
+        "tried": len(own),
+        "stopped": found.stopped,
+        "reproducible": not (found.stopped and declared.budget.depends_on_time),
+        "warm_start": declared.warm_start.model_dump() if declared.warm_start else None,
+        "identity": _identity(cell),
+    }
+
+
+def _summary(cell: _Cell, told: dict[str, Any], found: Search) -> str:
+    declared = cell.use_case.train.search
     parameters = ", ".join(f"{name}={value}" for name, value in told["parameters"].items()) or "no parameters"
-    fits = sum(trial.shares_fit_of is None for trial in found.trials)
-    cost = f"{len(found.trials)} candidates from {fits} fits a fold"
-    return f"{told['sampler']} × {told['model']}: {told['metric']} {told['score']:.4f} with {parameters} ({cost})"
+    own = [trial for trial in found.trials if not trial.earlier]
+    fits = sum(trial.shares_fit_of is None for trial in own)
+    cost = f"{len(own)} candidates from {fits} fits a fold"
+    parts = [f"{told['sampler']} × {told['model']}: {told['metric']} {told['score']:.4f} with {parameters} ({cost})"]
+    if declared.objective == "training":
+        parts.append("judged on the rows that it was fitted on, as asked")
+    if found.stopped:
+        parts.append(found.stopped)
+    if found.stopped and declared.budget.depends_on_time:
+        parts.append("on another machine it ends elsewhere")
+    return "; ".join(parts)
 
 
 def _failed(sampler: str, model: str, reason: str, records: tuple[Record, ...] = ()) -> StageResult:
@@ -164,12 +243,14 @@ def _failed(sampler: str, model: str, reason: str, records: tuple[Record, ...] =
 
 def _identity(cell: _Cell) -> dict[str, Any]:
     declared = cell.use_case.train.models[cell.algorithm.name]
+    searched = {"grid": True, "space": True}
     return {
         "rows": cell.rows.digest,
         "folds": cell.folds.digest,
         "sampler": cell.sampler,
         "model": cell.algorithm.name,
-        "declared": declared.model_dump(mode="json", exclude={"grid"}),
+        "declared": declared.model_dump(mode="json", exclude={**searched, "algorithms": {"__all__": searched}}),
         "metric": cell.metric.name,
         "seed": cell.use_case.train.seed,
+        "objective": cell.use_case.train.search.objective,
     }

@@ -38,6 +38,7 @@ class StageOperator(BaseOperator):
         use_case: Name of the use case.
         inputs: Input name → result reference of an earlier task, or a list of them (templated).
         pick: Input name → which of its list to take; for mapped tasks.
+        once: Inputs whose list is read as a set: tasks that shared a search all hand on its one result.
         parameters: What a mapped task varies, for example ``{"sampler": "smote"}`` (templated).
         cell: Tells mapped tasks of one stage apart in the store (templated).
         go_on: Whether a verdict that says no is handed on instead of failing the run. Stages that
@@ -57,6 +58,7 @@ class StageOperator(BaseOperator):
         use_case: str,
         inputs: Mapping[str, Any] | None = None,
         pick: Mapping[str, int] | None = None,
+        once: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
         cell: str = "",
         go_on: bool = False,
@@ -70,6 +72,7 @@ class StageOperator(BaseOperator):
         self.use_case = use_case
         self.inputs = inputs
         self.pick = pick
+        self.once = once
         self.parameters = parameters
         self.cell = cell
         self.go_on = go_on
@@ -135,6 +138,8 @@ class StageOperator(BaseOperator):
         for name, value in (self.inputs or {}).items():
             chosen = value[self.pick[name]] if self.pick and name in self.pick else value
             inputs[name] = chosen if chosen is None or isinstance(chosen, dict) else list(chosen)
+            if name in self.once:
+                inputs[name] = list({one["uri"]: one for one in inputs[name]}.values())
         return inputs
 
     def _argv(self, run: str, attempt: str, inputs: Mapping[str, Any], extra: list[str]) -> list[str]:
