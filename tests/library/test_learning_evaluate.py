@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,23 @@ import pytest
 from sklearn import metrics as reference
 
 from stepzero.adapters.datasets import read_frame
-from stepzero.core.errors import StageError
+from stepzero.core.errors import InputError, StageError
 from stepzero.core.stages import StageResult
 from stepzero.core.verdict import Outcome
 from stepzero.learning.model import load_model
 from stepzero.measures.weights import base_rate_weights
-from support.cards import FOLDS, Bench, as_input
+from stepzero.spec.use_case import UseCase
+from support.cards import FOLDS, Bench, as_input, card_table
 
 MODELS = {"decision_tree": {"max_depth": [3]}, "logistic_regression": {"C": [1.0]}, "xgboost": {"n_estimators": [20]}}
+
+PICTURES = ("table", "precision_recall", "roc", "confusion", "threshold", "calibration")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     train = {"folds": FOLDS, "metric": "average_precision", "seed": 7, "models": MODELS}
-    return Bench(tmp_path_factory.mktemp("evaluate"), train=train, evaluate={"bootstrap": 100})
+    return Bench(tmp_path_factory.mktemp("evaluate"), train=train, evaluate={"bootstrap": 100, "explain": []})
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +125,126 @@ def test_pictures_and_table_are_shown_in_the_run(bench: Bench, done: StageResult
     (record,) = done.records
     assert record.scope == "run"
     folder = done.outputs["table"].uri.rpartition("/")[0]
-    assert len(record.files) == 7
+    assert set(record.files) == {
+        *(f"evaluation/{name}.png" for name in PICTURES),
+        *(f"evaluation/{name}.json" for name in ("table", "comparison", "calibration")),
+        "evaluation/table.txt",
+    }
     for path in record.files.values():
         with bench.store.open(f"{folder}/{path}") as stream:
             data = stream.read()
         assert data.startswith(b"\x89PNG") == path.endswith(".png")
     text = bench.store.read_text(f"{folder}/table.txt")
     winner = done.values["winner"]
+    assert done.values["choice"]["sentence"] in text
+    assert done.values["comparison"] in text
     marked = [line for line in text.splitlines() if line.startswith(">")]
     assert len(marked) == 1
     assert marked[0].split()[1:3] == [winner["sampler"], winner["model"]]
+
+
+def _asked(bench: Bench, **evaluate: Any) -> Bench:
+    """Return a bench on the same store that asks evaluate for something else."""
+    other = copy.copy(bench)
+    data = bench.use_case.model_dump(mode="json", by_alias=True)
+    other.use_case = UseCase.model_validate({**data, "evaluate": {"bootstrap": 50, **evaluate}})
+    return other
+
+
+def test_probabilities_are_brought_back_to_the_true_share_in_the_stored_model(
+    bench: Bench, tuned: list[StageResult], done: StageResult
+) -> None:
+    """What resampled rows taught is corrected in the model that is served, and its threshold is one of those."""
+    cell = next(one for one in tuned if one.values["sampler"] == "random_under" and one.values["model"] == "xgboost")
+    found = bench.evaluate(cell)
+    model, learned = load_model(bench.store, found.outputs["model"]), load_model(bench.store, cell.outputs["model"])
+    test = read_frame(bench.store, bench.prepared.outputs["test"])
+    assert model.prior is not None
+    assert model.prior.trained_share == pytest.approx(0.5)
+    assert model.prior.true_share == pytest.approx(0.001727)
+    assert model.score(test) == pytest.approx(model.prior.correct(learned.score(test)))
+    weight = base_rate_weights(test["Class"], 0.001727)
+    before, after = (
+        reference.brier_score_loss(test["Class"], one.score(test), sample_weight=weight) for one in (learned, model)
+    )
+    told = found.values["winner"]["also"]
+    assert told["brier_before_correction"]["value"] == pytest.approx(before)
+    assert told["brier"]["value"] == pytest.approx(after)
+    assert after < before / 3
+    row = next(row for row in done.values["table"] if (row["sampler"], row["model"]) == ("random_under", "xgboost"))
+    assert row["threshold"] == found.values["winner"]["threshold"] == model.threshold
+    out_of_fold = read_frame(bench.store, cell.outputs["out_of_fold"])
+    raised = out_of_fold["score"].to_numpy()[model.prior.correct(out_of_fold["score"].to_numpy()) >= model.threshold]
+    left_as_is = _asked(bench, prior_correction=False).evaluate(cell)
+    assert raised.min() >= left_as_is.values["winner"]["threshold"] > raised.min() - 0.1
+    assert load_model(bench.store, left_as_is.outputs["model"]).prior is None
+    for name in ("average_precision", "roc_auc", "f1", "recall"):
+        kept = left_as_is.values["winner"]["metrics"][name]["value"]
+        assert found.values["winner"]["metrics"][name]["value"] == pytest.approx(kept)
+
+
+def test_a_threshold_by_cost_is_the_cheapest_out_of_fold_and_told_in_money(
+    bench: Bench, tuned: list[StageResult]
+) -> None:
+    """A missed fraud costs its amount, an alarm costs five."""
+    priced = {"minimise": "cost", "false_negative": "Amount", "false_positive": 5}
+    found = _asked(bench, threshold=priced).evaluate(tuned[2])
+    model = load_model(bench.store, found.outputs["model"])
+    train, test = (read_frame(bench.store, bench.prepared.outputs[side]) for side in ("train", "test"))
+    assert model.prior is not None
+    out_of_fold = model.prior.correct(read_frame(bench.store, tuned[2].outputs["out_of_fold"])["score"].to_numpy())
+
+    def cost(frame: Any, raised: Any) -> float:
+        weight = base_rate_weights(frame["Class"], 0.001727)
+        price = np.where(raised, (frame["Class"] == 0) * 5.0, (frame["Class"] == 1) * frame["Amount"])
+        return float((weight * price).sum() / weight.sum())
+
+    assert model.threshold is not None
+    chosen = cost(train, out_of_fold >= model.threshold)
+    assert chosen == pytest.approx(min(cost(train, out_of_fold >= line) for line in [*out_of_fold, np.inf]))
+    told = found.values["winner"]["also"]["cost"]
+    assert told["value"] == pytest.approx(cost(test, model.decide(test)))
+    (record,) = found.records
+    assert record.metrics["cost"] == told["value"]
+    assert "evaluation/cost.png" in record.files
+    wrong = _asked(bench, threshold={**priced, "false_negative": "Amuont"})
+    with pytest.raises(
+        InputError, match=r"evaluate\.threshold\.false_negative: got 'Amuont'\. Allowed: a number, or one"
+    ):
+        wrong.evaluate(tuned[2])
+
+
+def test_explanations_are_written_where_they_are_asked_for(bench: Bench, tuned: list[StageResult]) -> None:
+    found = _asked(bench, explain=["tree", "shap"]).evaluate(tuned[2])
+    (record,) = found.records
+    assert {f"evaluation/{name}.png" for name in ("tree", "shap_global", "shap_local")} < set(record.files)
+    told = bench.store.read_json(found.outputs["explanation"].uri)
+    assert told["shap"]["additive"]
+    assert len(told["shap"]["features"]) == 30
+    assert "% of held-out rows" in told["tree"]["title"]
+
+
+def test_weights_of_classes_and_rows_shift_the_shares_as_resampling_does(bench: Bench) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from xgboost import XGBClassifier
+
+    from stepzero.learning.evaluation import make_prior
+    from stepzero.learning.folds import ALL, make_fold
+
+    train = card_table()
+    share = float(train.target.mean())
+    everything = make_fold(ALL, train, bench.use_case.pipeline, "none", 7)
+
+    def trained(estimator: Any, *, sample_weight: bool = False) -> float:
+        return make_prior(everything, train, estimator, sample_weight=sample_weight).trained_share
+
+    assert trained(LogisticRegression()) == pytest.approx(share)
+    assert trained(LogisticRegression(class_weight="balanced")) == pytest.approx(0.5)
+    assert trained(LogisticRegression(class_weight={0: 1, 1: 3})) == pytest.approx(3 * share / (1 + 2 * share))
+    assert trained(XGBClassifier(scale_pos_weight=3)) == pytest.approx(3 * share / (1 + 2 * share))
+    assert trained(LogisticRegression(), sample_weight=True) == pytest.approx(0.001727)
+    made = make_fold(ALL, train, bench.use_case.pipeline, "smote", 7)
+    assert make_prior(made, train, LogisticRegression(), sample_weight=False).trained_share == pytest.approx(0.5)
 
 
 def test_training_rows_are_told(bench: Bench, done: StageResult) -> None:

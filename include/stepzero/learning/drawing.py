@@ -62,3 +62,16 @@ def svg(made: Any) -> bytes:
     for colour, word in _THEMED.items():
         drawn = drawn.replace(colour, word)
     return drawn.encode()
+
+
+def logarithmic(axis: Any, *, up: bool = False) -> None:
+    """Make the axis across logarithmic, and the one up if asked; small ticks and set powers take most of the time."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_xscale("log")
+    if up:
+        axis.set_yscale("log")
+    for one in (axis.xaxis, axis.yaxis) if up else (axis.xaxis,):
+        one.set_major_locator(LogLocator(numticks=9))
+        one.set_minor_locator(NullLocator())
+        one.set_major_formatter("{x:g}")

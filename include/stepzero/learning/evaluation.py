@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from stepzero.core.errors import InputError, bare
 from stepzero.core.references import Reference
 from stepzero.core.verdict import Outcome, Reason, Verdict
-from stepzero.learning.metrics import DECISIONS, RANKINGS, Metric
+from stepzero.learning.folds import Fold
+from stepzero.learning.metrics import DECISIONS, RANKINGS
+from stepzero.learning.prior import Prior, class_weights
 from stepzero.learning.sentinels import Finding
 from stepzero.learning.table import Table
+from stepzero.measures.calibration import brier
 from stepzero.measures.checks import Floats
+from stepzero.measures.cost import Price, best_cost_threshold, mean_cost
 from stepzero.measures.decisions import best_f1_threshold
 from stepzero.measures.uncertainty import Interval, intervals
-from stepzero.spec.training import Evaluate, Promote
+from stepzero.spec.training import Evaluate, Promote, Threshold
 
 TABLE_METRICS = ("average_precision", "roc_auc", "f1", "precision", "recall")
+BRIER, BRIER_BEFORE, COST = "brier", "brier_before_correction", "cost"
+"""What is measured beside the table's metrics: small is good."""
+UNCORRECTED = "uncorrected"
+"""Column of out-of-fold scores as the estimators gave them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +45,16 @@ class Cell:
     metrics: dict[str, Interval]
     """On the held-out rows."""
     test_score: Floats
+    """Corrected, where `prior` says so."""
     out_of_fold: pd.DataFrame
+    """Scores of training rows, corrected likewise."""
     reference: Reference
+    prior: Prior | None = None
+    uncorrected: Floats | None = None
+    """Held-out scores as the estimator gave them; None where they are no probabilities."""
+    also: dict[str, Interval] = field(default_factory=dict)
+    """Brier scores and cost on the held-out rows, where they can be told."""
+    fold_scores: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,32 +64,67 @@ class Cell:
     def row(self) -> dict[str, Any]:
         """Return the cell's row of the table."""
         told = {"sampler": self.sampler, "model": self.model, "parameters": self.parameters, "failed": None}
-        values = {name: interval.to_json() for name, interval in self.metrics.items()}
+        values = {name: interval.to_json() for name, interval in {**self.metrics, **self.also}.items()}
         return {**told, "out_of_fold_score": self.score, "threshold": self.threshold, **values}
 
 
-def choose_threshold(out_of_fold: pd.DataFrame, train: Table) -> float:
-    """Return the threshold with the best F1 on out-of-fold scores, weighted as metrics are."""
-    return best_f1_threshold(train.target, out_of_fold["score"].to_numpy(), train.weight).value
+def make_prior(everything: Fold, train: Table, estimator: Any, *, sample_weight: bool) -> Prior:
+    """Return the shares of positives that one cell of the table learned from, and those at which metrics are stated.
+
+    Args:
+        everything: Its fold ``all``: the rows that the stored model learned from.
+        train: All training rows; weighted, they stand for the population.
+        estimator: Its parameters may weight the classes.
+        sample_weight: Whether ``fit`` was given the rows' weights.
+    """
+    labels, source = everything.labels(train), everything.resampled.source
+    weight = np.ones(len(labels))
+    if sample_weight:
+        means = np.array([train.weight[train.target == label].mean() for label in (0, 1)])
+        weight = np.where(source >= 0, train.weight[np.maximum(source, 0)], means[labels])
+    masses = np.array([weight[labels == label].sum() for label in (0, 1)])
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    masses = masses * class_weights(parameters, masses)
+    true = float(train.weight[train.target == 1].sum() / train.weight.sum())
+    return Prior(trained_share=float(masses[1] / masses.sum()), true_share=true)
 
 
-def measure(score: Floats, threshold: float, test: Table, evaluate: Evaluate, seed: int) -> dict[str, Interval]:
-    """Return every metric of the table on held-out rows, with intervals from the same draws."""
+def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Threshold) -> float:
+    """Return the line with the best F1, or the least cost, on out-of-fold scores, weighted as metrics are."""
+    score = out_of_fold["score"].to_numpy()
+    if threshold.minimise:
+        return best_cost_threshold(train.target, score, train.weight, **prices(threshold, train)).value
+    return best_f1_threshold(train.target, score, train.weight).value
+
+
+def prices(threshold: Threshold, table: Table) -> dict[str, Price]:
+    """Return the prices of both mistakes: numbers, or one a row from a feature.
+
+    Raises:
+        InputError: There is no such feature.
+    """
+    named = {"false_negative": threshold.false_negative, "false_positive": threshold.false_positive}
+    return {name: _price(name, price, table) for name, price in named.items()}
+
+
+def measure(
+    score: Floats, threshold: float, test: Table, evaluate: Evaluate, seed: int, uncorrected: Floats | None = None
+) -> dict[str, Interval]:
+    """Return every metric on held-out rows, and Brier scores and cost where they can be told, from the same draws."""
     target, decision = test.target, score >= threshold
-    rankings = {name: (RANKINGS[name], score) for name in RANKINGS}
-    decisions = {name: (DECISIONS[name], decision) for name in DECISIONS}
+    measures: dict[str, tuple[Any, Any]] = {name: (RANKINGS[name], score) for name in RANKINGS}
+    measures |= {name: (DECISIONS[name], decision) for name in DECISIONS}
+    if uncorrected is not None:
+        measures |= {BRIER: (brier, score), BRIER_BEFORE: (brier, uncorrected)}
+    if evaluate.threshold.minimise:
+        priced = prices(evaluate.threshold, test)
+        measures[COST] = (lambda target, values, weight: mean_cost(target, values, weight, **priced), decision)
     statistics = {
         name: lambda weight, measure=function, values=values: measure(target, values, weight)
-        for name, (function, values) in {**rankings, **decisions}.items()
+        for name, (function, values) in measures.items()
     }
     options: dict[str, Any] = {"confidence": evaluate.confidence, "draws": evaluate.bootstrap, "seed": seed}
-    found = intervals(statistics, target, test.weight, **options)
-    return {name: found[name] for name in TABLE_METRICS}
-
-
-def choose_winner(cells: Sequence[Cell], metric: Metric) -> Cell:
-    """Return the cell with the best out-of-fold score, the first among equals; held-out rows have no say."""
-    return max(cells, key=lambda cell: metric.gain(cell.score))
+    return intervals(statistics, target, test.weight, **options)
 
 
 def judge_promotion(winner: Cell, test: Table, promote: Promote, findings: Sequence[Finding]) -> Verdict:
@@ -115,3 +168,23 @@ def _text_row(row: dict[str, Any], winner: Cell) -> list[str]:
         return [mark, row["sampler"], row["model"], "failed", row["failed"][:60], *[""] * (len(TABLE_METRICS) - 1)]
     values = [f"{row[n]['value']:.3f} [{row[n]['low']:.3f}, {row[n]['high']:.3f}]" for n in TABLE_METRICS]
     return [mark, row["sampler"], row["model"], f"{row['out_of_fold_score']:.4f}", *values]
+
+
+def _price(name: str, price: float | str | None, table: Table) -> Price:
+    if not isinstance(price, str):
+        return float(price or 0)
+    if price not in table.features.columns:
+        raise InputError(
+            f"evaluate.threshold.{name}",
+            value=price,
+            allowed=f"a number, or one of the features: {', '.join(map(str, table.features.columns))}",
+            action="correct the name, or derive the column in prepare.derive",
+        )
+    if not pd.api.types.is_numeric_dtype(table.features[price].dtype):
+        raise InputError(
+            f"evaluate.threshold.{name}",
+            value=bare(f"{price}, which holds {table.features[price].dtype}"),
+            allowed="a feature that holds numbers",
+            action="name another one, or derive a number in prepare.derive",
+        )
+    return table.features[price].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -21,11 +21,13 @@ from stepzero.core.digests import LENGTH, digest_json
 from stepzero.core.errors import InputError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.learning.models import score_rows
+from stepzero.learning.prior import Prior
 from stepzero.learning.transform import Transformer
 from stepzero.measures.checks import Booleans, Floats
 
 DESCRIPTION, TRANSFORM, ESTIMATOR = "model.json", "transform.json", "estimator.pkl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: with the prior correction; models of format 1 have none."""
 _NUMERIC = {"int", "bigint", "double", "boolean"}
 
 
@@ -38,6 +40,7 @@ class ScoringModel:
         transformer: What was learned before the estimator.
         estimator: What scores the transformed rows.
         threshold: From which score a row counts as positive; None before it was chosen.
+        prior: Shares of positives by which probabilities are corrected; None where they are left as learned.
         metadata: JSON: sampler, model, parameters, metrics, versions of what fitted it.
     """
 
@@ -45,15 +48,25 @@ class ScoringModel:
     transformer: Transformer
     estimator: Any
     threshold: float | None = None
+    prior: Prior | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def score(self, frame: pd.DataFrame) -> Floats:
-        """Return how likely each row is positive; columns are found by name, others are ignored.
+        """Return how likely each row is positive, at the true share; columns are found by name, others are ignored.
 
         Raises:
             InputError: A feature is missing, or holds what is not a number where a number belongs.
         """
-        return score_rows(self.estimator, self.transformer.transform(self._typed(frame)))
+        score = score_rows(self.estimator, self.matrix(frame))
+        return self.prior.correct(score) if self.prior else score
+
+    def matrix(self, frame: pd.DataFrame) -> Floats:
+        """Return the rows as the estimator sees them.
+
+        Raises:
+            InputError: As `score`.
+        """
+        return self.transformer.transform(self._typed(frame))
 
     def decide(self, frame: pd.DataFrame) -> Booleans:
         """Return which rows count as positive.
@@ -97,6 +110,7 @@ def save_model(store: Store, folder: str, model: ScoringModel, *, producer: str)
         "format": FORMAT_VERSION,
         "features": [[name, kind] for name, kind in model.features.items()],
         "threshold": model.threshold,
+        "prior": model.prior.to_json() if model.prior else None,
         "metadata": model.metadata,
     }
     files = {
@@ -124,6 +138,7 @@ def load_model(store: Store, reference: Reference) -> ScoringModel:
         transformer=Transformer.from_state(json.loads(files[TRANSFORM])),
         estimator=pickle.loads(files[ESTIMATOR]),  # noqa: S301 - only bytes that the reference vouches for
         threshold=description["threshold"],
+        prior=Prior.from_json(description.get("prior")),
         metadata=description["metadata"],
     )
 

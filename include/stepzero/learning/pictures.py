@@ -8,25 +8,34 @@ from typing import Any
 import numpy as np
 
 from stepzero.learning.drawing import BLUE, GREEN, GREY, INK, ORANGE, figure, png
-from stepzero.learning.evaluation import Cell
+from stepzero.learning.evaluation import BRIER, Cell
+from stepzero.learning.probability_pictures import calibration_picture, cost_picture
 from stepzero.learning.table import Table
 from stepzero.measures.checks import Floats
 from stepzero.measures.decisions import confusion
 from stepzero.measures.ranking import Curve, accepted_by_threshold
+from stepzero.spec.training import Threshold
 
 FINEST = 1_000
 """Points nearer than one part in so many of an axis are one point on the screen."""
 
 
-def evaluation_pictures(cells: Sequence[Cell], winner: Cell, train: Table, test: Table) -> dict[str, bytes]:
+def evaluation_pictures(
+    cells: Sequence[Cell], winner: Cell, train: Table, test: Table, threshold: Threshold
+) -> dict[str, bytes]:
     """Return file name → PNG."""
-    return {
+    drawn = {
         "table.png": table_picture(cells, winner),
         "precision_recall.png": precision_recall_picture(cells, winner, test),
         "roc.png": roc_picture(cells, winner, test),
         "confusion.png": confusion_picture(winner, test),
         "threshold.png": threshold_picture(winner, train),
     }
+    if any(BRIER in cell.also for cell in cells):
+        drawn["calibration.png"] = calibration_picture(cells, winner, test)
+    if threshold.minimise:
+        drawn["cost.png"] = cost_picture(winner, train, threshold)
+    return drawn
 
 
 def table_picture(cells: Sequence[Cell], winner: Cell) -> bytes:

@@ -86,10 +86,11 @@ def best_f1_threshold(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.A
     total = curve.true_positives[-1]
     values = 2 * curve.true_positives / (curve.true_positives + curve.false_positives + total)
     best = int(np.argmax(values))
-    return Threshold(_line_below(curve.thresholds, best), float(values[best]))
+    return Threshold(line_below(curve.thresholds, best), float(values[best]))
 
 
-def _line_below(thresholds: npt.NDArray[np.float64], index: int) -> float:
+def line_below(thresholds: npt.NDArray[np.float64], index: int) -> float:
+    """Return the line half-way between a score that is accepted and the next lower one; thresholds go down."""
     accepted = float(thresholds[index])
     if index + 1 == len(thresholds):
         return accepted

@@ -54,15 +54,24 @@ def intervals(
         seed: Same seed, same intervals.
     """
     weights = np.asarray(weight, dtype=np.float64)
+    drawn = draw_statistics(statistics, target, weights, draws=draws, seed=seed)
+    return {
+        name: _interval(float(np.asarray(statistic(weights))), drawn[name], confidence)
+        for name, statistic in statistics.items()
+    }
+
+
+def draw_statistics(
+    statistics: Mapping[str, Statistic], target: npt.ArrayLike, weight: npt.ArrayLike, *, draws: int, seed: int
+) -> dict[str, Floats]:
+    """Return each statistic in every draw; draw i is the same rows for all of them, so that they can be paired."""
+    weights = np.asarray(weight, dtype=np.float64)
     drawn: dict[str, list[Floats]] = {name: [] for name in statistics}
     for counts in draw_counts(target, draws=draws, seed=seed):
         drawn_weights = counts * weights
         for name, statistic in statistics.items():
             drawn[name].append(np.atleast_1d(np.asarray(statistic(drawn_weights), dtype=np.float64)))
-    return {
-        name: _interval(float(np.asarray(statistic(weights))), np.concatenate(drawn[name]), confidence)
-        for name, statistic in statistics.items()
-    }
+    return {name: np.concatenate(values) for name, values in drawn.items()}
 
 
 def draw_counts(target: npt.ArrayLike, *, draws: int, seed: int) -> Iterator[Floats]:

@@ -151,17 +151,54 @@ def _must_be_listed(space: Space, place: tuple[str, ...], strategy: str) -> None
 
 
 class Threshold(Section):
-    """How the operating threshold is chosen, from out-of-fold predictions."""
+    """How the operating threshold is chosen, from out-of-fold predictions: by F1, or by what mistakes cost.
 
-    maximise: Literal["f1"] = "f1"
+    A price is a number, or the name of a feature that holds each row's own price, such as ``Amount``.
+    """
+
+    maximise: Literal["f1"] | None = None
+    minimise: Literal["cost"] | None = None
+    false_negative: float | str | None = None
+    """Price of a positive that is not found."""
+    false_positive: float | str | None = None
+    """Price of a wrong alarm."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Threshold:
+        if self.maximise and self.minimise:
+            msg = "a threshold is chosen one way: maximise: f1, or minimise: cost"
+            raise ValueError(msg)
+        prices = (self.false_negative, self.false_positive)
+        if self.minimise and None in prices:
+            msg = "minimise: cost needs the prices of both mistakes: false_negative and false_positive"
+            raise ValueError(msg)
+        if not self.minimise and prices != (None, None):
+            msg = "prices are for minimise: cost; maximise: f1 takes none"
+            raise ValueError(msg)
+        if any(isinstance(price, float) and not price >= 0 for price in prices):
+            msg = "a price is a number from 0, or the name of a feature"
+            raise ValueError(msg)
+        return self
+
+
+SIMPLEST_FIRST = ("logistic_regression", "decision_tree", "nearest_neighbours", "random_forest", "xgboost")
+"""Our models by how hard they are to follow; what is not named counts as the hardest."""
 
 
 class Evaluate(Section):
-    """What is reported on untouched rows."""
+    """What is reported on untouched rows, and which cell of the table is promoted."""
 
     threshold: Threshold = Threshold()
     confidence: OpenShare = 0.95
     bootstrap: int = Field(default=500, ge=50, le=10_000)
+    winner: Literal["best", "simplest_within_one_standard_error"] = "best"
+    """Both are shown; this one is promoted. Both are chosen by out-of-fold scores."""
+    simplest_first: tuple[str, ...] = SIMPLEST_FIRST
+    """Models from simple to complex, for the second rule; dotted names of yours may stand here."""
+    prior_correction: bool = True
+    """Whether probabilities of models that learned from resampled rows are brought back to the true share."""
+    explain: tuple[Literal["tree", "shap"], ...] = ()
+    """``tree``: a picture that a person can follow; ``shap``: what each feature adds to a score."""
 
 
 class Promote(Section):

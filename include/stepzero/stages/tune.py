@@ -169,7 +169,12 @@ def _fit_best(cell: _Cell, found: Search) -> ScoringModel:
         features=cell.table.feature_types(),
         transformer=everything.transformer,
         estimator=cell.algorithm.fit(told["parameters"], rows, cell.use_case.train.seed),
-        metadata={**told, "use_case": cell.use_case.name, "versions": versions()},
+        metadata={
+            **told,
+            "use_case": cell.use_case.name,
+            "sample_weight": cell.algorithm.sample_weight,
+            "versions": versions(),
+        },
     )
 
 
