@@ -120,7 +120,8 @@ def champion(train: pd.DataFrame, test: pd.DataFrame) -> tuple[str, Scored]:
         best = max(tuned, key=lambda one: one.values["score"])
         out_of_fold = read_frame(stages.store, best.outputs["out_of_fold"])
         assert stages.use_case.problem is not None
-        threshold = choose_threshold(out_of_fold, make_table(inner, stages.use_case.problem, Weight(column="weight")))
+        rows = make_table(inner, stages.use_case.problem, Weight(column="weight"))
+        threshold = choose_threshold(out_of_fold, rows, stages.use_case.evaluate.threshold)
         score = load_model(stages.store, best.outputs["model"]).score(test)
     return f"{best.values['sampler']} x {best.values['model']}", (score, (score >= threshold).astype(np.float64))
 

@@ -140,7 +140,12 @@ def train(run: Run, prepared: XComArg) -> XComArg:
 def register(run: Run, model: XComArg) -> XComArg:
     """Register the winner as a version and compare it with the champion; the champion may stay."""
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
-    return _output(_stage(run, "register", {"prepared": prepared, "evaluated": model}, go_on=True))
+    inputs = {"prepared": prepared, "evaluated": model}
+    # The version's dossier tells what the gate said, where the flow has one.
+    checked = (prepared.operator.inputs or {}).get("checked")
+    if checked is not None:
+        inputs["checked"] = checked
+    return _output(_stage(run, "register", inputs, go_on=True))
 
 
 def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = ()) -> XComArg:

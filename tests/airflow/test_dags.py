@@ -33,7 +33,7 @@ UPSTREAM = {
     "train.resample": {"prepare", "train.samplers"},
     "train.tune": {"prepare", "train.cells", "train.resample"},
     "train.evaluate": {"prepare", "train.tune"},
-    "register": {"prepare", "train.evaluate"},
+    "register": {"prepare", "quality_gate", "train.evaluate"},
     "approve.route": {"register"},
     "approve.person": {"register", "approve.route"},
     "approve.record": {"register", "approve.route", "approve.person"},

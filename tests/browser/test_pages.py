@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -56,3 +57,28 @@ def test_mlflow_run_has_metrics_and_pictures(
     expect(page.get_by_text("average_precision", exact=False).first).to_be_visible(timeout=90_000)
     page.screenshot(path=pictures / "mlflow_run.png", full_page=True)
     expect(page.get_by_role("link", name="Airflow", exact=False).first).to_be_visible()
+
+
+def test_dossier_is_a_tab_of_the_run_light_dark_and_on_a_phone(
+    stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path
+) -> None:
+    address = f"{stack.airflow_url}/stepzero/dossier/credit_card_fraud/{quote(first_run['run'], safe='')}"
+    assert httpx.get(address, timeout=30).status_code == 401
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script("if (!localStorage.getItem('theme')) localStorage.setItem('theme', 'dark')")
+    page.goto(f"{run_page(stack, first_run['run'])}/plugin/dossier")
+    frame = page.frame_locator("iframe[title=Dossier]")
+    expect(frame.get_by_role("heading", level=1)).to_contain_text("Credit card fraud: version 1", timeout=60_000)
+    expect(frame.get_by_role("heading", name="Why it decides as it does")).to_be_visible()
+    expect(frame.locator("html")).to_have_class("dark")
+    page.screenshot(path=pictures / "dossier_dark.png")
+    page.evaluate("document.documentElement.classList.remove('dark')")
+    expect(frame.locator("html")).to_have_class("light")
+    page.screenshot(path=pictures / "dossier_light.png")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(address)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.screenshot(path=pictures / "dossier_phone.png")
+    assert errors == []

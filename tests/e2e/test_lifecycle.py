@@ -22,7 +22,7 @@ def test_first_run_serves_a_champion(first_run: dict[str, Any]) -> None:
     assert champion["version"] == "1"
     assert 0 < champion["threshold"] < 1
     assert champion["metrics"]["average_precision"] > 0.5
-    assert {"airflow", "mlflow", "endpoint"} <= set(first_run["links"])
+    assert {"airflow", "mlflow", "dossier", "endpoint"} <= set(first_run["links"])
 
 
 def test_table_has_every_cell(stack: Stack, first_run: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from stepzero.adapters.datasets import commit_dataset
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, StageError, StoreError
 from stepzero.core.references import Reference
 from stepzero.learning.comparison import compare_scores
 from stepzero.learning.model import ScoringModel, load_model, save_model
+from stepzero.learning.prior import Prior
 from stepzero.learning.transform import Transformer
 from stepzero.measures.decisions import f1
 from support.theirs import expected_loss
@@ -31,6 +33,29 @@ def _model() -> tuple[ScoringModel, pd.DataFrame]:
     estimator = LogisticRegression().fit(transformer.fit(frame).transform(frame), target)
     features = {"b": "double", "a": "double", "kind": "string", "code": "int"}
     return ScoringModel(features=features, transformer=transformer, estimator=estimator), frame
+
+
+def test_the_prior_correction_travels_to_whoever_loads_the_model(tmp_path: Path) -> None:
+    """Also to MLflow's loader, which decides by the threshold of corrected probabilities."""
+    from stepzero.measures.calibration import shift_prior
+    from stepzero.serving.pyfunc import PyfuncModel
+
+    store = Store(f"file://{tmp_path}")
+    model, frame = _model()
+    corrected = shift_prior(model.score(frame), 0.5, 0.01)
+    threshold = float(np.median(corrected))
+    made = model.replaced(prior=Prior(trained_share=0.5, true_share=0.01), threshold=threshold)
+    loaded = load_model(store, save_model(store, "corrected", made, producer="test"))
+    assert loaded.prior == made.prior
+    assert (loaded.score(frame) == corrected).all()
+    answer = PyfuncModel(loaded).predict(frame)
+    assert (answer["score"] == corrected).all()
+    assert (answer["decision"] == (corrected >= threshold)).all()
+    description = json.loads(store.read_text("corrected/model.json"))
+    before = {name: value for name, value in description.items() if name != "prior"} | {"format": 1}
+    store.write_json("corrected/model.json", before)
+    old = commit_dataset(store, "corrected", rows=None, schema=[], producer="test")
+    assert load_model(store, old).prior is None, "models of before the correction are as they were"
 
 
 def _saved(tmp_path: Path) -> tuple[Store, Reference, pd.DataFrame]:

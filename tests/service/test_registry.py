@@ -48,13 +48,21 @@ def test_without_champion_the_first_version_passes_and_becomes_champion(world: W
     evidence = find_evidence(world.store, world.name, "1")
     assert (evidence.by, evidence.how, evidence.when) == ("the rule", "rule", plan.as_of)
     assert "all gates passed" in evidence.gates["promotion"]
+    before, after = (world.store.read_json(one.outputs["dossier"].uri) for one in (registered, approved))
+    assert before["approval"] is None
+    assert after == before | {"approval": after["approval"]}
+    assert (after["approval"]["by"], after["approval"]["digest"]) == ("the rule", evidence.digest)
+    assert after["model"]["digest"] == registered.values["model_digest"]
+    assert "approved by the rule" in world.store.read_text(approved.outputs["dossier_page"].uri)
 
 
 def test_a_version_says_what_a_person_wants_to_know(world: World, tracking: Tracking) -> None:
     registered = world.stage("register", world.plan("first"), world.evaluated(BOTH))
     version = tracking.client.get_model_version(world.name, "1")
     assert version.description.startswith("A test: logistic_regression on none rows; there is no champion yet")
-    assert f"[Airflow run](http://127.0.0.1:8080/dags/{world.name}/runs/first)" in version.description
+    run = f"http://127.0.0.1:8080/dags/{world.name}/runs/first"
+    assert f"[Airflow run]({run}) · [Dossier]({run}/plugin/dossier)" in version.description
+    assert registered.values["links"]["dossier"] == f"{run}/plugin/dossier"
     assert version.tags[DIGEST] == registered.values["model_digest"]
     assert version.tags["stepzero.threshold"] == "0.4"
     assert version.tags["stepzero.metric.average_precision"] == "0.8"
@@ -179,6 +187,8 @@ def test_the_same_model_as_the_champion_makes_no_new_version(world: World, track
     assert registered.verdict.outcome is Outcome.PASS
     approved = world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
     assert (approved.values["approved"], approved.values["version"]) == (True, "1")
+    told = world.store.read_json(approved.outputs["dossier"].uri)
+    assert (told["run"], told["approval"]["by"]) == ("first", "the rule"), "the champion's own dossier"
     assert versions(tracking, world.name) == ["1"]
     assert tracking.registry.aliased(world.name, CHAMPION) == "1"
 

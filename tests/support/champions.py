@@ -110,7 +110,7 @@ class World:
         workspace = Workspace(
             store=self.store,
             environment=self.environment,
-            plan=View(plan, info.plan, always=("run", "folder")),  # type: ignore[arg-type]
+            plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
             folder=f"results/{self.name}/{stage}/key/tries/{self.tries}",
             stage=stage,
             parameters=parameters or {},

@@ -10,6 +10,8 @@ _DARK = """--paper:#15191e;--card:#1d2329;--ink:#e4e8ec;--soft:#9ea9b4;--line:#3
 STYLE = f"""
 :root{{color-scheme:light dark;{_LIGHT}}}
 @media (prefers-color-scheme:dark){{:root{{{_DARK}}}}}
+:root.light{{color-scheme:light;{_LIGHT}}}
+:root.dark{{color-scheme:dark;{_DARK}}}
 *{{box-sizing:border-box}}
 body{{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}}
 main{{max-width:62rem;margin:0 auto;padding:1.5rem 1rem 3rem}}

@@ -33,6 +33,8 @@ class Registration(Section):
     gates: dict[str, str] = Field(default_factory=dict)
     """Gate → what it said, in one sentence."""
     run: str
+    dossier: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """References of the dossier as it was then, by output: ``dossier`` and ``dossier_page``."""
 
     @property
     def reference(self) -> Reference:

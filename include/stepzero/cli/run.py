@@ -130,6 +130,8 @@ def _report(
 
     ended = follow(api, found.use_case, found.run, live=not as_json)
     links = {"airflow": api.link(found.use_case, found.run)} | found.links
+    if found.values("register"):
+        links["dossier"] = f"{links['airflow']}/plugin/dossier"
     endpoint = environment.endpoints.get(found.use_case)
     if endpoint and found.outcome == "deployed":
         links["endpoint"] = endpoint.uri

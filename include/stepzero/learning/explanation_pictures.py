@@ -45,6 +45,7 @@ def _row_panel(axis: Any, row: Row) -> None:
     axis.barh(range(len(values)), values, color=colours)
     axis.set_yticks(range(len(values)), names, size=8, parse_math=False)
     axis.invert_yaxis()
+    axis.locator_params(axis="x", nbins=5)
     axis.axvline(0, color=INK, linewidth=0.8)
     axis.set_title(f"{row.kind.capitalize()}\nscore {row.score:.3g}", size=10)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stepzero.learning.drawing import BLUE, GREEN, GREY, INK, ORANGE, figure, png
+from stepzero.learning.drawing import BLUE, GREEN, GREY, INK, ORANGE, figure, logarithmic, png
 from stepzero.learning.evaluation import BRIER, Cell
-from stepzero.learning.probability_pictures import calibration_picture, cost_picture
+from stepzero.learning.probability_pictures import LEAST, calibration_picture, cost_picture
 from stepzero.learning.table import Table
 from stepzero.measures.checks import Floats
 from stepzero.measures.decisions import confusion
@@ -18,6 +18,9 @@ from stepzero.spec.training import Threshold
 
 FINEST = 1_000
 """Points nearer than one part in so many of an axis are one point on the screen."""
+
+SMALL = 0.05
+"""Thresholds below are drawn on a logarithmic axis: rare positives have small probabilities."""
 
 
 def evaluation_pictures(
@@ -106,15 +109,24 @@ def threshold_picture(winner: Cell, train: Table) -> bytes:
     recall, precision = _precision_recall(curve)
     both = precision[1:] + recall[1:]
     f1 = np.divide(2 * precision[1:] * recall[1:], both, out=np.zeros_like(both), where=both > 0)
+    small = 0 < winner.threshold < SMALL
     with figure(7, 5) as (made, axis):
+        if small:
+            logarithmic(axis)
         for values, colour, name in (
             (precision[1:], BLUE, "precision"),
             (recall[1:], GREEN, "recall"),
             (f1, INK, "F1"),
         ):
-            axis.plot(*_thinned(curve.thresholds, values), color=colour, label=name, linewidth=2)
+            across, up = _thinned(curve.thresholds, values)
+            axis.plot(np.maximum(across, LEAST) if small else across, up, color=colour, label=name, linewidth=2)
         axis.axvline(winner.threshold, color=ORANGE, linestyle="--", label=f"chosen: {winner.threshold:.3g}")
-        _finish(axis, "Where the line is drawn", "Threshold", "On out-of-fold rows, never on held-out ones")
+        _finish(
+            axis,
+            "Where the line is drawn",
+            "Threshold (logarithmic)" if small else "Threshold",
+            "On out-of-fold rows, never on held-out ones",
+        )
         return png(made)
 
 

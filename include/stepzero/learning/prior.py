@@ -25,8 +25,11 @@ class Prior:
     true_share: float
 
     def correct(self, score: Floats) -> Floats:
-        """Return probabilities at the true share; their order stays."""
-        return shift_prior(score, self.trained_share, self.true_share)
+        """Return probabilities at the true share; their order stays, and so do rows without a score."""
+        known = np.isfinite(score)
+        corrected = np.array(score, dtype=np.float64)
+        corrected[known] = shift_prior(corrected[known], self.trained_share, self.true_share)
+        return corrected
 
     def to_json(self) -> dict[str, float]:
         """Return both shares."""

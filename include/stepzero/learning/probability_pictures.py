@@ -14,7 +14,7 @@ from stepzero.measures.calibration import Reliability, reliability
 from stepzero.measures.cost import cost_curve
 from stepzero.spec.training import Threshold
 
-_LEAST = 1e-7
+LEAST = 1e-7
 """What is smaller is drawn here: a share of 0 has no place on a logarithmic axis."""
 
 
@@ -43,7 +43,7 @@ def cost_picture(winner: Cell, train: Table, threshold: Threshold) -> bytes:
     curve = cost_curve(train.target, winner.out_of_fold["score"].to_numpy(), train.weight, **priced)
     with figure(7.5, 4.8) as (made, axis):
         logarithmic(axis)
-        axis.plot(np.clip(curve.thresholds, _LEAST, None), curve.costs, color=BLUE, linewidth=2, label="mean cost")
+        axis.plot(np.clip(curve.thresholds, LEAST, None), curve.costs, color=BLUE, linewidth=2, label="mean cost")
         axis.axhline(curve.costs[0], color=GREY, linestyle=":", label=f"raise no alarm: {curve.costs[0]:.4g}")
         axis.axvline(winner.threshold, color=ORANGE, linestyle="--", label=f"chosen: {winner.threshold:.3g}")
         missed, alarm = threshold.false_negative, threshold.false_positive
@@ -69,7 +69,7 @@ def _reliability_panel(axis: Any, winner: Cell, test: Table) -> None:
         axis.errorbar(curve.said[some], curve.came[some], bars, fmt="o", color=colour, capsize=2, label=name)
         axis.plot(curve.said[~some], curve.high[~some], "v", color=colour, markersize=6, fillstyle="none")
         lowest = min([lowest, *curve.said[curve.said > 0], *curve.low[some][curve.low[some] > 0]])
-    lowest = max(lowest / 2, _LEAST)
+    lowest = max(lowest / 2, LEAST)
     axis.plot([lowest, 1], [lowest, 1], linestyle=":", color=INK, linewidth=1, label="taken at its word")
     axis.set(xlim=(lowest, 1.6), ylim=(lowest, 1.6), ylabel="Share of positives that came (▽: no more than)")
     told = "Probability that the model says"
@@ -85,7 +85,7 @@ def _brier_panel(axis: Any, cells: Sequence[Cell], winner: Cell, test: Table) ->
     share = float(test.weight[test.target == 1].sum() / test.weight.sum())
     logarithmic(axis)
     places = np.arange(len(cells))
-    before, after = (np.maximum([cell.also[name].value for cell in cells], _LEAST) for name in (BRIER_BEFORE, BRIER))
+    before, after = (np.maximum([cell.also[name].value for cell in cells], LEAST) for name in (BRIER_BEFORE, BRIER))
     axis.hlines(places, np.minimum(before, after), np.maximum(before, after), color=GREY, linewidth=1, zorder=1)
     axis.plot(before, places, "o", color=GREY, zorder=2, label="as learned")
     axis.plot(after, places, "o", color=BLUE, zorder=3, label="corrected")

@@ -19,6 +19,7 @@ from stepzero.core.errors import PromotionError, StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
+from stepzero.learning.dossier import shown_files, with_approval, write_dossier
 from stepzero.spec.plan import Champion
 
 RULE = "rule"
@@ -48,9 +49,9 @@ def approve(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     if not evidence.approved:
         registry.tag(use_case.name, version, _tags(evidence))
         registry.release(use_case.name, CHALLENGER, version)
-        return _result(registered, evidence, _rejection(evidence))
+        return _result(registered, evidence, _rejection(evidence), workspace)
     reason = _promote(evidence, registry, workspace.store)
-    return _refused(registered, reason) if reason else _result(registered, evidence, ())
+    return _refused(registered, reason) if reason else _result(registered, evidence, (), workspace)
 
 
 def _must_have_passed(registered: StageInput, name: str) -> None:
@@ -186,7 +187,9 @@ def _rejection(evidence: Evidence) -> tuple[Reason, ...]:
     return (Reason(rule="approval", column=None, observed=observed, bound="an approval"),)
 
 
-def _result(registered: StageInput, evidence: Evidence, reasons: tuple[Reason, ...]) -> StageResult:
+def _result(
+    registered: StageInput, evidence: Evidence, reasons: tuple[Reason, ...], workspace: Workspace
+) -> StageResult:
     values = registered.values
     told = {name: values[name] for name in ("name", "version", "model_digest", "model", "threshold", "example")}
     told |= {name: getattr(evidence, name) for name in ("approved", "by", "when", "why", "how")}
@@ -194,13 +197,22 @@ def _result(registered: StageInput, evidence: Evidence, reasons: tuple[Reason, .
     subject = f"{evidence.use_case} {evidence.sentence()}"
     verdict = Verdict(outcome=Outcome.FAIL if reasons else Outcome.PASS, subject=subject, reasons=reasons)
     uri = evidence_uri(evidence.use_case, evidence.version)
+    dossier = _dossier(registered, evidence, workspace)
     return StageResult(
-        outputs={"evidence": Reference(uri=uri, digest=evidence.digest, kind="file")},
+        outputs={"evidence": Reference(uri=uri, digest=evidence.digest, kind="file"), **dossier},
         values=told,
         verdict=verdict,
         summary=subject,
-        records=(Record(tags=_tags(evidence)),),
+        records=(Record(tags=_tags(evidence), files=shown_files() if dossier else {}),),
     )
+
+
+def _dossier(registered: StageInput, evidence: Evidence, workspace: Workspace) -> dict[str, Reference]:
+    """Write the dossier again with the decision in it; versions of before there were dossiers have none."""
+    if "dossier" not in registered.outputs:
+        return {}
+    known = workspace.store.read_json(registered.outputs["dossier"].uri)
+    return write_dossier(with_approval(known, evidence), workspace)
 
 
 def _refused(registered: StageInput, reason: Reason) -> StageResult:

@@ -18,13 +18,14 @@ from stepzero.core.errors import PromotionError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
+from stepzero.learning.dossier import make_dossier, shown_files, write_dossier
 from stepzero.stages.register_comparison import Finding, compare_with_champion
 from stepzero.stages.register_package import save_for_registry
 
 
 @stage(
-    sections=("problem", "train", "weight", "evaluate", "promote", "title"),
-    plan=("champion", "links"),
+    sections=("problem", "split", "train", "weight", "evaluate", "promote", "title"),
+    plan=("champion", "links", "batch", "window", "environment"),
     reuse=Reuse.RUN,
 )
 def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -35,7 +36,7 @@ def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
     if champion and champion.digest == evaluated.output("model").digest:
         return _unchanged(use_case.name, champion.version, workspace)
     finding = compare_with_champion(use_case, inputs, workspace)
-    registration, run_id = _register(use_case, inputs, finding, workspace)
+    registration, run_id, dossier = _register(use_case, inputs, finding, workspace)
     name, version = use_case.name, registration.version
     challenger = version
     if finding.accepted:
@@ -44,6 +45,7 @@ def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
     links = {
         "version": workspace.tracking.link_version(name, version),
         "mlflow": workspace.tracking.link_run(name, run_id),
+        "dossier": dossier_link(workspace.plan.links.get("airflow")) or "",
     }
     values = _values(registration, workspace) | {
         "unchanged": False,
@@ -51,7 +53,7 @@ def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
         "winner": _winner(evaluated),
         "links": links,
     }
-    outputs = {"comparison": workspace.write_json("comparison.json", finding.to_json())}
+    outputs = {"comparison": workspace.write_json("comparison.json", finding.to_json()), **dossier}
     summary = f"{name} version {version} registered: {finding.sentence}"
     return StageResult(
         outputs=outputs, values=values, verdict=verdict, summary=summary, records=(_record(version, finding),)
@@ -70,8 +72,9 @@ def _must_have_passed(evaluated: StageInput, name: str) -> None:
 
 
 def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
-    """Pass on the champion itself: the run found the same model again."""
+    """Pass on the champion itself, with its dossier: the run found the same model again."""
     registration = read_registration(workspace.store, name, version)
+    dossier = {output: Reference.from_json(one) for output, one in registration.dossier.items()}
     subject = f"{name} version {version} is the champion already, and this run found the same model"
     values = _values(registration, workspace) | {
         "unchanged": True,
@@ -79,7 +82,7 @@ def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
         "links": {"version": workspace.tracking.link_version(name, version)},
     }
     return StageResult(
-        outputs={"comparison": workspace.write_json("comparison.json", None)},
+        outputs={"comparison": workspace.write_json("comparison.json", None), **dossier},
         values=values,
         verdict=Verdict(outcome=Outcome.PASS, subject=subject),
         summary=subject,
@@ -89,7 +92,7 @@ def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
 
 def _register(
     use_case: Any, inputs: dict[str, StageInput], finding: Finding, workspace: Workspace
-) -> tuple[Registration, str]:
+) -> tuple[Registration, str, dict[str, Reference]]:
     evaluated, name = inputs["evaluated"], use_case.name
     model, tracking = evaluated.output("model"), workspace.tracking
     identity = RunIdentity(
@@ -115,6 +118,7 @@ def _register(
     )
     version = tracking.registry.register(new, workspace.store, f"registry/{name}/claims/{key}")
     tracking.registry.describe(name, version, new.description)
+    dossier = write_dossier(make_dossier(use_case, version, inputs, finding.to_json(), workspace), workspace)
     registration = Registration(
         use_case=name,
         version=version,
@@ -124,9 +128,10 @@ def _register(
         threshold=package.threshold,
         gates={"promotion": evaluated.verdict.sentence() if evaluated.verdict else "", "champion": finding.sentence},
         run=workspace.plan.run,
+        dossier={output: reference.to_json() for output, reference in dossier.items()},
     )
     note_registration(workspace.store, registration)
-    return registration, run_id
+    return registration, run_id, dossier
 
 
 def _values(registration: Registration, workspace: Workspace) -> dict[str, Any]:
@@ -142,6 +147,15 @@ def _values(registration: Registration, workspace: Workspace) -> dict[str, Any]:
         "gates": registration.gates,
         "champion": champion.model_dump(mode="json") if champion else None,
     }
+
+
+def dossier_link(airflow: str | None) -> str | None:
+    """Return the address of the dossier, a tab of the Airflow run.
+
+    >>> dossier_link("http://127.0.0.1:8080/dags/d/runs/r")
+    'http://127.0.0.1:8080/dags/d/runs/r/plugin/dossier'
+    """
+    return f"{airflow}/plugin/dossier" if airflow else None
 
 
 def _verdict(name: str, version: str, challenger: str, finding: Finding) -> Verdict:
@@ -169,7 +183,7 @@ def _plain_metrics(metrics: dict[str, Any]) -> dict[str, float]:
 def _description(use_case: Any, winner: dict[str, Any], finding: Finding, airflow: str | None) -> str:
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in _plain_metrics(winner.get("metrics", {})).items())
     what = f"{winner.get('model', 'A model')} on {winner.get('sampler', 'all')} rows"
-    link = f"\n\n[Airflow run]({airflow})" if airflow else ""
+    link = f"\n\n[Airflow run]({airflow}) · [Dossier]({dossier_link(airflow)})" if airflow else ""
     title = use_case.title or use_case.name
     return f"{title}: {what}; {finding.sentence}.{link}\n\nOn untouched rows: {metrics or 'not stated'}."
 
@@ -195,5 +209,5 @@ def _record(version: str, finding: Finding) -> Record:
     return Record(
         tags={"stepzero.version": version, "stepzero.comparison": finding.sentence},
         metrics=finding.metrics(),
-        files={"promotion/comparison.json": "comparison.json"},
+        files={"promotion/comparison.json": "comparison.json", **shown_files()},
     )

@@ -160,7 +160,12 @@ def approval_body(
     return f"{said}\n\n| | |\n|---|---|\n{table}\n\n{shown}\n\nWithout an answer in time the version is rejected."
 
 
-_TITLES = {"mlflow": "MLflow run with the evaluation", "version": "Version in MLflow", "airflow": "This run"}
+_TITLES = {
+    "dossier": "Dossier: all that is known of this version",
+    "mlflow": "MLflow run with the evaluation",
+    "version": "Version in MLflow",
+    "airflow": "This run",
+}
 
 
 def _interval(value: Any) -> str:

@@ -19,6 +19,21 @@ BOUNDS: tuple[Bound, ...] = (
     Bound("tune *.logistic_regression", "model/model.json.metadata.score", SCORES, ORDER_OF_SUMS),
     Bound("evaluate", "values.table*", SCORES, ORDER_OF_SUMS),
     Bound("evaluate", "table.json*", SCORES, ORDER_OF_SUMS),
+    Bound("evaluate", "comparison.json*", SCORES, ORDER_OF_SUMS),
+    Bound("evaluate", "calibration.json*", SCORES, ORDER_OF_SUMS),
+    Bound("evaluate", "explanation.json*", SCORES, ORDER_OF_SUMS),
+    *(
+        Bound(stage, f"dossier.json.{part}*", SCORES, ORDER_OF_SUMS)
+        for stage in ("register", "approve")
+        for part in ("table", "comparison", "calibration", "explanation")
+    ),
+    *(
+        Bound(stage, f"dossier.json.{part}", ADDRESS, PATHS)
+        for stage in ("register", "approve")
+        for part in ("lineage.*", "links.*", "pictures.*", "approval.digest")
+    ),
+    Bound("register", "dossier_page.html", ADDRESS, PATHS),
+    Bound("approve", "dossier_page.html", ADDRESS, PATHS),
     Bound("register", "values.*.uri", ADDRESS, PATHS),
     Bound("register", "values.links.*", ADDRESS, PATHS),
     Bound("approve", "values.*.uri", ADDRESS, PATHS),

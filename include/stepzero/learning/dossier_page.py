@@ -1,0 +1,282 @@
+"""The dossier as one self-contained page: what an approver reads, most important first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepzero.adapters.pages import badge, beside, facts, link, page, picture, section, table, text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from stepzero.adapters.pages import State
+
+TITLES = {
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "brier": "Brier score, corrected",
+    "brier_before_correction": "Brier score, as learned",
+    "cost": "mean cost of a row",
+}
+TABLE = ("average_precision", "roc_auc", "f1", "precision", "recall")
+_STATES: dict[str, State] = {"PASS": "good", "QUARANTINE": "warning", "FAIL": "bad"}
+_SHORT = 12
+"""Hex digits of a digest that are shown; the JSON has all."""
+
+
+def dossier_page(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
+    """Return the page.
+
+    Args:
+        dossier: As `stepzero.learning.dossier.make_dossier` returns it.
+        pictures: Name → PNG, as far as they were drawn.
+    """
+    parts = (
+        _facts(dossier),
+        _decision(dossier),
+        _gates(dossier),
+        _results(dossier, pictures),
+        _threshold(dossier, pictures),
+        _probabilities(dossier, pictures),
+        _explanation(dossier, pictures),
+        _data(dossier),
+        _origin(dossier),
+    )
+    title = f"{dossier['title']}: version {dossier['version']}"
+    sentence, state = _sentence(dossier)
+    return page(title, *[part for part in parts if part is not None], sentence=sentence, state=state)
+
+
+def _sentence(dossier: Mapping[str, Any]) -> tuple[str, State]:
+    model = dossier["model"]
+    what = f"{model.get('model', 'A model')} on rows resampled by {model.get('sampler', '?')}"
+    failed = [gate for gate in dossier["gates"] if gate["outcome"] == "FAIL"]
+    approval = dossier["approval"]
+    if approval:
+        said = "approved" if approval["approved"] else "rejected"
+        state: State = "good" if approval["approved"] else "bad"
+        return f"{what}. It was {said} by {approval['by']}: {approval['why']}.", state
+    if failed:
+        return f"{what}. {failed[0]['gate'].capitalize()}: {failed[0]['sentence']}", "bad"
+    return f"{what}. All gates passed; nobody has decided yet.", "warning"
+
+
+def _facts(dossier: Mapping[str, Any]) -> Markup:
+    model = dossier["model"]
+    metrics = model.get("metrics") or {}
+    shown = [(TITLES.get(name, name), _interval(value)) for name, value in metrics.items()]
+    if model.get("threshold") is not None:
+        shown.append(("threshold", f"{model['threshold']:.4g}"))
+    held = (dossier["data"]["sides"].get("test") or {}).get("rows")
+    if held:
+        shown.append(("held-out rows", f"{held:,}"))
+    return facts(shown)
+
+
+def _decision(dossier: Mapping[str, Any]) -> Markup:
+    approval = dossier["approval"]
+    if not approval:
+        return section("Decision", text("None yet. It is added here when it is made."))
+    rows = [
+        ("Decision", badge("approved" if approval["approved"] else "rejected", _good(good=approval["approved"]))),
+        ("By", approval["by"]),
+        ("When", approval["when"]),
+        ("Why", approval["why"]),
+        ("How", "by a person" if approval["how"] == "person" else "by the rule of the environment"),
+        ("Digest of the evidence", approval["digest"]),
+    ]
+    return section("Decision", table(["what", "value"], rows))
+
+
+def _gates(dossier: Mapping[str, Any]) -> Markup:
+    gates = [
+        (gate["gate"], badge(gate["outcome"], _STATES.get(gate["outcome"], "")), _told(gate))
+        for gate in dossier["gates"]
+    ]
+    parts = [table(["gate", "verdict", "what it said"], gates)]
+    if dossier["sentinels"]:
+        rows = [_sentinel(one) for one in dossier["sentinels"]]
+        caption = "Leak sentinels: did anything of the held-out rows reach the training?"
+        parts.append(table(["sentinel", "finding", "observed", "allowed"], rows, caption=caption))
+    return section("Gates", *parts)
+
+
+def _sentinel(one: Mapping[str, Any]) -> tuple[object, ...]:
+    finding = badge("passed" if one["passed"] else "ALARM", _good(good=one["passed"]))
+    return one["name"], finding, one["observed"], one["bound"]
+
+
+def _told(gate: Mapping[str, Any]) -> str:
+    more = [reason for reason in gate["reasons"] if reason not in gate["sentence"]]
+    return "; ".join([gate["sentence"], *more])
+
+
+def _results(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup:
+    parts: list[object] = []
+    if dossier["choice"]:
+        parts.append(text(dossier["choice"]["sentence"]))
+    if dossier["comparison"]:
+        parts.append(text(dossier["comparison"]["sentence"]))
+    parts += _pictures(pictures, {"table": "Every resampler with every model on untouched rows"})
+    if dossier["table"]:
+        parts.append(_table(dossier))
+    curves = {"precision_recall": "Precision and recall of every cell", "roc": "ROC curves of every cell"}
+    parts.append(beside(*_pictures(pictures, curves)))
+    return section("Results on untouched rows", *parts)
+
+
+def _table(dossier: Mapping[str, Any]) -> Markup:
+    against = {(one["sampler"], one["model"]): one for one in (dossier["comparison"] or {}).get("cells", [])}
+    winner = dossier["model"].get("sampler"), dossier["model"].get("model")
+    rows = []
+    for row in dossier["table"]:
+        cell = row["sampler"], row["model"]
+        if row["failed"]:
+            rows.append([*cell, badge("failed", "bad"), *[None] * (len(TABLE) - 1), row["failed"]])
+        else:
+            said = badge("promoted", "good") if cell == winner else _against(against.get(cell))
+            rows.append([*cell, *(_interval(row[name]) for name in TABLE), said])
+    columns = ["resampler", "model", *(TITLES[name] for name in TABLE), "against the promoted one"]
+    return table(columns, rows, caption="With confidence intervals; differences after Holm's correction")
+
+
+def _against(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    return f"{one['finding']} ({-one['difference']:+.3f}, p {one['p_adjusted']:.2g})"
+
+
+def _threshold(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
+    told = {
+        "cost": "What each threshold costs, on out-of-fold rows",
+        "threshold": "Precision, recall and F1 over the threshold, on out-of-fold rows",
+        "confusion": "Held-out rows by truth and decision",
+    }
+    shown = _pictures(pictures, told)
+    if not shown:
+        return None
+    chosen = (dossier["declared"].get("evaluate") or {}).get("threshold") or {}
+    prices = f"a missed positive costs {chosen.get('false_negative')}, a wrong alarm {chosen.get('false_positive')}"
+    how = f"the least cost ({prices})" if chosen.get("minimise") else "the best F1"
+    return section("Threshold", text(f"Chosen for {how} on out-of-fold rows, never on held-out ones."), beside(*shown))
+
+
+def _probabilities(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
+    shown = _pictures(pictures, {"calibration": "Calibration and Brier score, before and after the prior correction"})
+    if not shown:
+        return None
+    prior, also = dossier["model"].get("prior"), dossier["model"].get("also") or {}
+    told = "Probabilities are left as the model learned them."
+    if prior:
+        told = (
+            f"The model learned from rows of which {prior['trained_share']:.3%} were positive; its probabilities are "
+            f"corrected to the true share, {prior['true_share']:.3%}. The correction is part of the stored model, so "
+            "that the endpoint returns corrected probabilities."
+        )
+    rows = [(TITLES.get(name, name), _interval(value)) for name, value in also.items()]
+    return section("Probabilities", text(told), *([table(["measure", "value"], rows)] if rows else []), *shown)
+
+
+def _explanation(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
+    found = dossier["explanation"]
+    if not found:
+        return None
+    parts: list[object] = []
+    tree, shap = found.get("tree"), found.get("shap")
+    if tree:
+        parts += [text(f"{tree['title']}."), *_pictures(pictures, {"tree": tree["text"]})]
+    if shap and shap.get("unavailable"):
+        parts.append(text(f"SHAP: {shap['unavailable']}."))
+    elif shap:
+        parts += [text(_shap_told(shap)), *_shap_parts(shap, pictures)]
+    return section("Why it decides as it does", *parts)
+
+
+def _shap_told(shap: Mapping[str, Any]) -> str:
+    adds = "add up to the output" if shap["additive"] else "DO NOT add up to the output"
+    return (
+        f"SHAP values ({shap['method']}) of {shap['rows']} held-out rows, in the {shap['explained']}: base and values "
+        f"{adds} within {shap['additivity_error']:.1e} for every row."
+    )
+
+
+def _shap_parts(shap: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list[object]:
+    named = {"shap_global": "Mean |SHAP value| by feature", "shap_local": "Three rows: what moved their scores"}
+    rows = [(place, one["feature"], f"{one['mean_absolute']:.4g}") for place, one in enumerate(shap["features"], 1)]
+    listed = table(["rank", "feature", "mean |SHAP value|"], rows[:10], caption=f"The first of {len(rows)} features")
+    return [*_pictures(pictures, named), listed]
+
+
+def _data(dossier: Mapping[str, Any]) -> Markup:
+    data = dossier["data"]
+    rows = [
+        ("batch", data["batch"]["partition"], None, data["batch"]["digest"][:_SHORT]),
+        *(("file", one["uri"].rpartition("/")[2], None, one["digest"][:_SHORT]) for one in data["batch"]["files"]),
+        *(("earlier batch of the window", one["partition"], None, one["digest"][:_SHORT]) for one in data["window"]),
+        *(
+            (f"{side} rows", _classes(one["classes"]), one["rows"], one["digest"][:_SHORT])
+            for side, one in data["sides"].items()
+        ),
+    ]
+    parts: list[object] = [table(["what", "which", "rows", "digest"], rows)]
+    if data["accepted"] is not None:
+        parts.insert(0, text(f"Accepted by the gate: {data['accepted']} rows; in quarantine: {data['quarantined']}."))
+    declared = [(name, _plain(section)) for name, section in dossier["declared"].items() if section]
+    parts.append(table(["section", "declared"], declared, caption="How rows were split and figures stated"))
+    return section("Data", *parts)
+
+
+def _origin(dossier: Mapping[str, Any]) -> Markup:
+    lineage = [
+        (one["stage"], one["output"], one["rows"], one["digest"][:_SHORT], one["uri"]) for one in dossier["lineage"]
+    ]
+    environment = dossier["environment"]
+    made = [("environment", environment["environment"]), ("lock", environment["lock"][:_SHORT])]
+    made += sorted(environment["versions"].items())
+    model = dossier["model"]
+    rows = [
+        ("Run", dossier["run"]),
+        ("As of", dossier["as_of"]),
+        ("Digest of the model", model["digest"]),
+        ("Parameters", _plain(model.get("parameters") or {})),
+        *((name.capitalize(), link(address, address)) for name, address in sorted(dossier["links"].items())),
+    ]
+    return section(
+        "Where it comes from",
+        table(["what", "value"], rows),
+        table(["stage", "wrote", "rows", "digest", "where in the store"], lineage, caption="Lineage, by content"),
+        table(["what", "version"], made, caption="What it was made with"),
+    )
+
+
+def _pictures(pictures: Mapping[str, bytes], told: Mapping[str, str]) -> list[Markup]:
+    return [picture(pictures[name], words) for name, words in told.items() if name in pictures]
+
+
+def _interval(value: Any) -> str:
+    if isinstance(value, Mapping):
+        digits = ".3f" if value["value"] == 0 or abs(value["value"]) >= 0.01 else ".2e"
+        return f"{value['value']:{digits}} ({value['low']:{digits}} to {value['high']:{digits}})"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _classes(classes: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in (classes or {}).items())
+
+
+def _plain(value: Any) -> str:
+    """Return JSON without the quotes and braces of a machine, as far as that is clear."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_plain(one)}" for name, one in value.items() if one is not None)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(_plain(one) for one in value)}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _good(*, good: bool) -> State:
+    return "good" if good else "bad"

@@ -1,0 +1,1 @@
+"""Pages of ours within Airflow's own, behind its authorisation."""
