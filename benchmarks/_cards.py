@@ -12,7 +12,7 @@ import pandas as pd
 from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
-from stepzero.core.references import ResultReference
+from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_use_case
@@ -46,7 +46,32 @@ class Stages:
             for name, rows in (("train", train), ("test", test))
         }
         self.prepared = self._input("prepare", StageResult(outputs=outputs))
-        self.runs = 0
+        self.runs, self.name, self.shared = 0, "", ""
+
+    def save(self, resampled: StageResult) -> None:
+        """Write down where everything is, so that other processes can go on from here."""
+        outputs = {**self.prepared.outputs, **resampled.outputs}
+        references = {name: one.to_json() for name, one in outputs.items()}
+        use_case = self.use_case.model_dump(mode="json", by_alias=True)
+        self.store.write_json("stages.json", {"use_case": use_case, "references": references})
+
+    @classmethod
+    def reopen(cls, root: str, *, name: str, shared: str) -> tuple[Stages, StageResult]:
+        """Return what another process saved: the stages, and the resampled folds.
+
+        Args:
+            root: The store.
+            name: Tells this process's tries from those of others.
+            shared: Folder of the search that processes share.
+        """
+        stages = cls.__new__(cls)
+        stages.store, stages.runs, stages.name, stages.shared = Store(root), 0, name, shared
+        saved = stages.store.read_json("stages.json")
+        stages.use_case = UseCase.model_validate(saved["use_case"])
+        outputs = {one: Reference.from_json(value) for one, value in saved["references"].items()}
+        folds = StageResult(outputs={"folds": outputs.pop("folds")}, values={"failed": None})
+        stages.prepared = cls._input("prepare", StageResult(outputs=outputs))
+        return stages, folds
 
     def resample(self, sampler: str) -> StageResult:
         """Run the resample stage."""
@@ -68,7 +93,8 @@ class Stages:
             store=self.store,
             environment=Environment(name="benchmark", store=self.store.root),
             plan=View(None, info.plan),  # type: ignore[arg-type]
-            folder=f"results/{stage}-{self.runs}",
+            folder=f"results/{stage}-{self.runs}{self.name}",
+            shared=self.shared or None,
             stage=stage,
             parameters=parameters,
         )

@@ -1,6 +1,8 @@
 """Tuning against scikit-learn's grid search over an imbalanced-learn pipeline: same folds, same grid, one process each.
 
     python benchmarks/tuning.py [--data creditcard.csv.gz] [--grids usual,seed] [--samplers none] [--rows N]
+    python benchmarks/tuning.py --processes 1,2 [--families xgboost]     one search shared by several processes
+    python benchmarks/tuning.py --growth 1,2,4,8 [--base-rows 12500]     time and peak memory with generated rows
 
 Ours is what a run does: the resample stage once, then the tune stage (search, refit, writing). Theirs is
 `GridSearchCV` with `memory` set, so that it keeps fitted transformers and resampled rows too. Both use one
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _cards import DATA, Stages, prepare_rows
+from _tuning_scale import exponents, growth, scaling
 from imblearn.pipeline import Pipeline as Steps
 from sklearn.metrics import average_precision_score, make_scorer
 from sklearn.model_selection import GridSearchCV
@@ -60,7 +63,13 @@ def main() -> None:
     parser.add_argument("--samplers", default="none", help="of the usual grid")
     parser.add_argument("--families", default="")
     parser.add_argument("--rows", type=int, default=0, help="so many training rows only")
+    parser.add_argument("--processes", default="", help="instead of the race: how many share one search")
+    parser.add_argument("--growth", default="", help="instead of the race: how many times the base rows")
+    parser.add_argument("--base-rows", type=int, default=12_500, help="generated rows that --growth begins with")
     given = parser.parse_args()
+    if given.processes or given.growth:
+        scale(given)
+        return
     lines = []
     for grid in given.grids.split(","):
         for sampler in given.samplers.split(",") if grid == "usual" else ["random_under"]:
@@ -71,6 +80,28 @@ def main() -> None:
     told = pd.DataFrame(lines)
     print(told.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     print(json.dumps(figures(lines)))
+
+
+def scale(given: argparse.Namespace) -> None:
+    """Print how the usual grid scales over processes, or grows with rows."""
+    families = given.families.split(",") if given.families else list(GRIDS["usual"])
+    models = {family: GRIDS["usual"][family] for family in families}
+    numbers = [int(one) for one in (given.processes or given.growth).split(",")]
+    if given.processes:
+        frame = pd.read_csv(given.data)
+        share = min(1.0, given.rows / len(frame)) if given.rows else 1.0
+        lines = scaling(frame.groupby("Class").sample(frac=share, random_state=0), models, numbers)
+        shown = pd.DataFrame(lines).drop(columns=["made"])
+        told: dict[str, Any] = {"same_bytes": all(line["same"] for line in lines)}
+        told["speed_up"] = {f"{one['family']} {one['processes']}": round(one["speed_up"], 2) for one in lines}
+        told["ideal"] = {f"{one['family']} {one['processes']}": round(one["ideal"], 2) for one in lines}
+    else:
+        lines = growth(models, given.base_rows, numbers)
+        shown = pd.DataFrame(lines)
+        told = {"exponents": exponents(lines)}
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+    told["peak_mb"] = max(line["peak_mb"] for line in lines)
+    print(json.dumps({"benchmark": "tuning", "numbers": numbers, **told}))
 
 
 def race(data: Path, grid: str, sampler: str, family: str, rows: int) -> dict[str, Any]:
