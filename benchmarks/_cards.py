@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Stages:
         }
         self.prepared = self._input("prepare", StageResult(outputs=outputs))
         self.runs, self.name, self.shared = 0, "", ""
+
+    def count(self, test: pd.DataFrame) -> None:
+        """Say what preparation counted on the held-out side: a sentinel compares it."""
+        counts = {str(value): int(count) for value, count in test["Class"].value_counts().items()}
+        self.prepared = replace(self.prepared, values={"test": counts})
 
     def save(self, resampled: StageResult) -> None:
         """Write down where everything is, so that other processes can go on from here."""

@@ -21,6 +21,16 @@ FRAUDS_IN = 50
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
+BAYESIAN = "bayesian xgboost"
+"""The search that sharing is for: many trials, few at a time."""
+_SPACE = {
+    "learning_rate": {"at_least": 0.02, "at_most": 0.3, "scale": "log"},
+    "max_depth": {"at_least": 3, "at_most": 8},
+    "n_estimators": [100, 150, 200],
+}
+_SEARCH = {"strategy": "bayesian", "trials": 16, "parallel": 4, "startup_trials": 8}
+
+
 def scaling(frame: pd.DataFrame, models: dict[str, Any], processes: list[int]) -> list[dict[str, Any]]:
     """Return one line per family and number of processes that share its search; results must be the same bytes.
 
@@ -29,8 +39,9 @@ def scaling(frame: pd.DataFrame, models: dict[str, Any], processes: list[int]) -
     """
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for family, grid in models.items():
-            root = saved(Path(folder) / family, frame, family, grid)
+        for family, grid in {**models, BAYESIAN: {"algorithms": {"xgboost": {"space": _SPACE}}}}.items():
+            search = _SEARCH if family == BAYESIAN else {}
+            root = saved(Path(folder) / family, frame, family, grid, search)
             for count in processes:
                 done = together(root, family, count)
                 lines.append(_line(family, done, next((line for line in lines if line["family"] == family), None)))
@@ -81,10 +92,12 @@ def exponents(lines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def saved(folder: Path, frame: pd.DataFrame, family: str, grid: dict[str, Any]) -> str:
+def saved(
+    folder: Path, frame: pd.DataFrame, family: str, grid: dict[str, Any], search: dict[str, Any] | None = None
+) -> str:
     """Prepare and resample rows; return the store that a search can begin from."""
     train, test = prepare_rows(frame.drop_duplicates())
-    stages = Stages(folder / "store", train, test, weight=None, models={family: grid})
+    stages = Stages(folder / "store", train, test, weight=None, models={family: grid}, train={"search": search or {}})
     stages.save(stages.resample("none"))
     return stages.store.root
 

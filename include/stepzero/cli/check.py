@@ -42,7 +42,8 @@ def _check_names(use_case: UseCase) -> None:
     own = [(rule.rule, "quality rule") for rule in use_case.quality.rules if is_dotted(rule.rule)]
     own += [(sampler, "sampler") for sampler in use_case.resample if is_dotted(sampler)]
     own += [(train.metric, "metric")] if train and is_dotted(train.metric) else []
-    own += [(model.estimator, "model class") for model in train.models.values() if model.estimator] if train else []
+    models = [one for model in train.models.values() for one in (model, *model.algorithms.values())] if train else []
+    own += [(model.estimator, "model class") for model in models if model.estimator]
     for name, what in own:
         load_name(name, what)
     for name in use_case.stages:
