@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 
+from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.quarantine import read_quarantine
+from stepzero.adapters.store import Store
 from stepzero.core.verdict import Outcome, Verdict
 from stepzero.measures.quality import Finding
-from stepzero.stages.quality_page import Batch, Point, Sample, Series, report_page, series_of, state_of
+from stepzero.stages.quality_page import Batch, Point, Sample, Series, report_page, sample_of, series_of, state_of
 from support.html import Seen
+from support.quarantine import NEGATIVE, bad
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 FINDINGS = (
@@ -112,6 +117,19 @@ def test_series_are_made_of_what_anomaly_rules_saw() -> None:
     assert one.name == "size (rolling normal)"
     assert [point.value for point in one.points] == [40, 41, 9]
     assert one.points[-1] == Point(partition="2026-11-21", value=9, lower=30)
+
+
+def test_a_sample_is_the_first_rows_with_the_ids_that_release_takes(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}")
+    long = bad().assign(country=["x" * 100] * 6)
+    reference = write_frame(store, "aside", long, producer="quality_gate")
+    sample = sample_of(store, reference)
+    assert sample is not None
+    assert list(sample.columns) == ["row", "reasons", "id", "amount", "country"]
+    assert [row[0] for row in sample.rows] == list(read_quarantine(store, reference).ids)
+    assert sample.rows[0][1:] == (NEGATIVE, 5, -16.0, "x" * 80 + "…")
+    assert read_quarantine(store, reference, 2).ids == read_quarantine(store, reference).ids[:2]
+    assert sample_of(store, None) is None
 
 
 def test_states() -> None:

@@ -31,6 +31,7 @@ MOST_POINTS = 90
 _STATES: dict[Outcome, State] = {Outcome.PASS: "good", Outcome.QUARANTINE: "warning", Outcome.FAIL: "bad"}
 _PROFILE = ("Completeness", "Minimum", "Mean", "Maximum", "StandardDeviation")
 _MOST_LABELS = 4
+_LONGEST_CELL = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +125,14 @@ def sample_of(store: Store, quarantined: Reference | None) -> Sample | None:
     if quarantined is None:
         return None
     read = read_quarantine(store, quarantined, SAMPLE_ROWS)
-    cells = (row.values() for row in read.rows.to_pylist())
+    cells = ([_short(value) for value in row.values()] for row in read.rows.to_pylist())
     rows = [(row, "; ".join(own), *values) for row, own, values in zip(read.ids, read.reasons, cells, strict=True)]
     return Sample(columns=["row", "reasons", *read.rows.column_names], rows=rows)
+
+
+def _short(value: Any) -> Any:
+    told = str(value)
+    return value if len(told) <= _LONGEST_CELL else f"{told[:_LONGEST_CELL]}…"
 
 
 def series_of(
