@@ -22,7 +22,10 @@ def release_form() -> dict[str, Param]:
 
     A dry run is the default, so that a person sees what would go before anything goes.
     """
-    names = use_case_names()
+    return {**_main(use_case_names()), **_which_rows()}
+
+
+def _main(names: list[str]) -> dict[str, Param]:
     return {
         "use_case": Param(
             names[0] if names else None, type="string", enum=names, title="Use case", description="Whose batch it is."
@@ -51,6 +54,11 @@ def release_form() -> dict[str, Param]:
             description=f"CSV of corrected rows in the store, below {CORRECTIONS}/; they are judged again. "
             "Empty: rows go as they are.",
         ),
+    }
+
+
+def _which_rows() -> dict[str, Param]:
+    return {
         "reasons": Param(
             None,
             type=["null", "array"],
