@@ -122,6 +122,17 @@ def explore(run: Run, prepared: XComArg) -> XComArg:
     return _output(_stage(run, "explore", {"prepared": prepared}))
 
 
+def bias(run: Run, prepared: XComArg, model: XComArg | None = None) -> XComArg:
+    """Measure bias of the training labels, or with `model` of its predictions; beyond a limit the run stops here.
+
+    Let what promotes wait for it: ``bias(run, prepared, model) >> version``.
+    """
+    if model is None:
+        return _output(_stage(run, "bias", {"prepared": prepared}, task_id="bias_before", cell="before"))
+    inputs = {"prepared": prepared, "evaluated": model}
+    return _output(_stage(run, "bias", inputs, task_id="bias_after", cell="after"))
+
+
 def train(run: Run, prepared: XComArg) -> XComArg:
     """Resample inside the folds, tune every sampler × model, and evaluate the winner on untouched rows."""
     with TaskGroup("train", tooltip="Resamples inside the folds, tunes every sampler × model, evaluates the winner"):

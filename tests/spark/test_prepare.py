@@ -12,6 +12,7 @@ from stepzero.adapters.ledger import accepted_batches
 from stepzero.core.errors import RuleError, StageError
 from stepzero.core.stages import StageResult
 from stepzero.core.verdict import Outcome
+from stepzero.learning.transform import feature_columns
 from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 from support.cards import REAL
@@ -150,6 +151,17 @@ def test_columns_are_derived_dropped_and_rows_kept_as_declared(gate: Gate) -> No
     assert result.values["dropped"] == 240 - len(expected)
     plain = pd.concat(sides(gate, gate.prepare_frame(frame, toy())).values())
     assert set(both["_row_id"]) <= set(plain["_row_id"]), "a row keeps its id whatever is derived from it"
+
+
+def test_what_is_set_aside_is_kept_and_is_no_feature(gate: Gate) -> None:
+    use_case = toy(prepare={"set_aside": ["country", "id"]}, split={"by": "country", "test": 0.25})
+    found = sides(gate, gate.prepare_frame(toy_rows(), use_case))
+    for frame in found.values():
+        assert {"_country", "_id"} <= set(frame.columns)
+        assert feature_columns(list(frame.columns), "label", None) == ["amount"]
+    assert set(found["train"]["_country"]) | set(found["test"]["_country"]) == set(toy_rows()["country"])
+    with pytest.raises(RuleError, match=r"prepare\.set_aside: got 'contry'.*did you mean 'country'"):
+        gate.prepare_frame(toy_rows(), toy(prepare={"set_aside": ["contry"]}))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ STAGES: dict[str, str] = {
     "release": "stepzero.stages.release:release",
     "prepare": "stepzero.stages.prepare:prepare",
     "explore": "stepzero.stages.explore:explore",
+    "bias": "stepzero.stages.bias:bias",
     "resample": "stepzero.stages.resample:resample",
     "tune": "stepzero.stages.tune:tune",
     "evaluate": "stepzero.stages.evaluate:evaluate",

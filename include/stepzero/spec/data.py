@@ -63,6 +63,8 @@ class Prepare(Section):
     derive: dict[str, str] = Field(default_factory=dict)
     """New or replaced columns as Spark SQL expressions, in order."""
     drop: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] = ()
+    """Columns kept beside the features, under their name with a leading underscore: models never see them."""
     keep_where: str | None = None
 
 

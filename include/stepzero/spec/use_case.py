@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from stepzero.spec.base import NAME, ElsewhereError, Section
+from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.quality import Quality
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
@@ -32,6 +33,7 @@ class UseCase(Section):
     train: Train | None = None
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
+    bias: Bias | None = None
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
 
@@ -57,7 +59,27 @@ class UseCase(Section):
                 for kind, columns in getattr(self.pipeline, group).items():
                     for column in columns:
                         self._must_know(known, column, ("pipeline", group, kind))
+            self._check_bias(known)
+            self._check_set_aside(self.problem.target)
         return self
+
+    def _check_bias(self, known: set[str]) -> None:
+        for facet in self.bias.facets if self.bias else ():
+            self._must_know(known, facet, ("bias", "facets", facet))
+        if self.bias and self.bias.group:
+            self._must_know(known, self.bias.group, ("bias", "group"))
+
+    def _check_set_aside(self, target: str) -> None:
+        used = {
+            column
+            for part in ("scale", "impute", "outliers")
+            for names in getattr(self.pipeline, part).values()
+            for column in names
+        }
+        for column in self.prepare.set_aside:
+            if column in {target, *used, *self.pipeline.one_hot}:
+                msg = "a column that models do without: neither the target nor one that the pipeline takes"
+                raise ElsewhereError(msg, location=("prepare", "set_aside"), value=column)
 
     @staticmethod
     def _must_know(known: set[str], column: str, location: tuple[str, ...]) -> None:

@@ -11,6 +11,8 @@ from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspark.sql import Column, DataFrame
 
     from stepzero.adapters.workspace import Workspace
@@ -46,8 +48,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     counts = _counts(split, classes)
     outputs = {}
     for side, extra in (("train", [FOLD]), ("test", [])):
-        columns = [quoted(name) for name in split.columns if name not in {SIDE, UNIT, FOLD}] + extra
-        chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns), ROW_ID)
+        columns = _written(split.columns, use_case.prepare.set_aside)
+        chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns, *extra), ROW_ID)
         folder = f"{workspace.folder}/{side}"
         total = sum(counts[side].values())
         outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
@@ -102,9 +104,18 @@ def _derived(frame: DataFrame, prepare_section: Any) -> DataFrame:
     if prepare_section.keep_where:
         check_expression(frame, prepare_section.keep_where, "prepare.keep_where")
         frame = frame.filter(prepare_section.keep_where)
-    for name in prepare_section.drop:
-        _check_column(frame, name, "prepare.drop")
+    for part in ("drop", "set_aside"):
+        for name in getattr(prepare_section, part):
+            _check_column(frame, name, f"prepare.{part}")
     return frame.drop(*prepare_section.drop)
+
+
+def _written(columns: Sequence[str], set_aside: Sequence[str]) -> list[Column]:
+    """Return what is written of a row; what is set aside under a name that models do not see."""
+    from pyspark.sql import functions
+
+    kept = [name for name in columns if name not in {SIDE, UNIT, FOLD}]
+    return [functions.col(quoted(name)).alias(f"_{name}" if name in set_aside else name) for name in kept]
 
 
 def _check_column(frame: DataFrame, name: str, what: str) -> None:
