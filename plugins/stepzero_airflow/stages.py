@@ -122,15 +122,27 @@ def explore(run: Run, prepared: XComArg) -> XComArg:
     return _output(_stage(run, "explore", {"prepared": prepared}))
 
 
-def bias(run: Run, prepared: XComArg, model: XComArg | None = None) -> XComArg:
+def bias(run: Run, prepared: XComArg, model: XComArg | None = None, *, compared: XComArg | None = None) -> XComArg:
     """Measure bias of the training labels, or with `model` of its predictions; beyond a limit the run stops here.
 
     Let what promotes wait for it: ``bias(run, prepared, model) >> version``.
+
+    Args:
+        run: A run that has a plan.
+        prepared: What `prepare` or `mitigate` returned.
+        model: What `train` returned.
+        compared: Another result of this function, to be shown side by side.
     """
+    more = {} if compared is None else {"compared": compared}
     if model is None:
-        return _output(_stage(run, "bias", {"prepared": prepared}, task_id="bias_before", cell="before"))
-    inputs = {"prepared": prepared, "evaluated": model}
+        return _output(_stage(run, "bias", {"prepared": prepared, **more}, task_id="bias_before", cell="before"))
+    inputs = {"prepared": prepared, "evaluated": model, **more}
     return _output(_stage(run, "bias", inputs, task_id="bias_after", cell="after"))
+
+
+def mitigate(run: Run, prepared: XComArg) -> XComArg:
+    """Weigh or repeat training rows as `bias.mitigate` says; takes the place of `prepared` in what follows."""
+    return _output(_stage(run, "mitigate", {"prepared": prepared}))
 
 
 def train(run: Run, prepared: XComArg) -> XComArg:

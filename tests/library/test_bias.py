@@ -369,9 +369,9 @@ def test_the_stage_measures_training_labels_and_then_decisions_on_untouched_rows
     right = (scores >= evaluated.values["winner"]["threshold"]) == (test["Class"] == 1)
     share = right.groupby(test["Amount"] > 100).mean()
     assert after.values["facets"][0]["metrics"]["AD"] == pytest.approx(share[False] - share[True])
-    report = json.loads(bench.store.read_text(after.outputs["report"].uri))
+    report = json.loads(bench.store.read_text(after.outputs["analysis.json"].uri))
     assert [one["name"] for one in report["post_training_bias_metrics"]["facets"]["Amount"][0]["metrics"]] == [*AFTER]
-    with bench.store.open(after.outputs["picture"].uri) as stream:
+    with bench.store.open(after.outputs["bias.png"].uri) as stream:
         assert stream.read(8) == b"\x89PNG\r\n\x1a\n"
     name = "bias_after.AD.Amount_above_100"
     assert after.records[0].metrics[name] == after.values["facets"][0]["metrics"]["AD"]

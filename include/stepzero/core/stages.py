@@ -46,6 +46,7 @@ STAGES: dict[str, str] = {
     "prepare": "stepzero.stages.prepare:prepare",
     "explore": "stepzero.stages.explore:explore",
     "bias": "stepzero.stages.bias:bias",
+    "mitigate": "stepzero.stages.mitigate:mitigate",
     "resample": "stepzero.stages.resample:resample",
     "tune": "stepzero.stages.tune:tune",
     "evaluate": "stepzero.stages.evaluate:evaluate",

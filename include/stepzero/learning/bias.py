@@ -14,7 +14,7 @@ import pandas as pd
 from stepzero.core.errors import InputError, RuleError, bare
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.transform import feature_columns
-from stepzero.measures.bias import NEUTRAL, BiasMetric, FacetRows, measure_after, measure_before
+from stepzero.measures.bias import AFTER, BEFORE, NEUTRAL, BiasMetric, FacetRows, measure_after, measure_before
 from stepzero.measures.checks import Booleans, Floats
 from stepzero.spec.bias import Bias, BiasLimit, Facet, Favourable
 from stepzero.spec.data import Problem
@@ -83,18 +83,40 @@ class BiasReport:
         body = {"label": self.label, "facets": facets, "label_value_or_threshold": self.favourable}
         return {"version": VERSION, KEYS[self.time]: body}
 
-    def to_values(self) -> list[dict[str, Any]]:
-        """Return facet, value, counts, shares and metrics, as small JSON."""
-        return [
+    def to_values(self) -> dict[str, Any]:
+        """Return small JSON that `from_values` reads: counts, shares and metrics without descriptions."""
+        facets = [
             {
                 "facet": one.facet,
                 "value": one.value,
+                "threshold": one.threshold,
                 "rows": {"favoured": one.favoured, "disfavoured": one.disfavoured},
                 "favourable_shares": {"favoured": one.shares[0], "disfavoured": one.shares[1]},
                 "metrics": {metric.name: metric.to_json()["value"] for metric in one.metrics},
             }
             for one in self.facets
         ]
+        return {"time": self.time, "label": self.label, "favourable": self.favourable, "facets": facets}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> BiasReport:
+        """Read what `to_values` wrote; why a metric has no value is not in it."""
+        described = {name: parts[0] for name, parts in {**BEFORE, **AFTER}.items()}
+        facets = tuple(
+            FacetBias(
+                facet=one["facet"],
+                value=one["value"],
+                threshold=one["threshold"],
+                metrics=tuple(
+                    BiasMetric.from_json({"name": name, "description": described[name], "value": value})
+                    for name, value in sorted(one["metrics"].items())
+                ),
+                **one["rows"],
+                shares=(one["favourable_shares"]["favoured"], one["favourable_shares"]["disfavoured"]),
+            )
+            for one in values["facets"]
+        )
+        return cls(time=values["time"], label=values["label"], favourable=values["favourable"], facets=facets)
 
 
 def find_groups(frame: pd.DataFrame, bias: Bias) -> Iterator[Group]:

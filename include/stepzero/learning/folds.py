@@ -51,8 +51,9 @@ class Fold:
         kept = np.unique(source[source >= 0])
         small = Resampled(np.where(source >= 0, np.searchsorted(kept, source), source), self.resampled.synthetic, made)
         features, target = small.apply(self.transformer.transform(table.features.iloc[kept]), table.target[kept])
-        means = np.array([table.weight[table.target == label].mean() for label in (0, 1)])
-        weight = np.where(source >= 0, table.weight[np.maximum(source, 0)], means[target])
+        weights = table.weight_in_fits
+        means = np.array([weights[table.target == label].mean() for label in (0, 1)])
+        weight = np.where(source >= 0, weights[np.maximum(source, 0)], means[target])
         return TrainingRows(features, target, weight)
 
     def validation(self, table: Table) -> Integers:
@@ -97,6 +98,8 @@ def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: i
         seed: Same seed, same fold, whatever is computed beside it.
     """
     rows = np.arange(len(table.target)) if name == ALL else np.flatnonzero(table.fold != int(name))
+    if table.copies is not None:
+        rows = np.repeat(rows, table.copies[rows])
     transformer = Transformer.from_spec(pipeline)
     rows = rows[transformer.keep_rows(table.features.iloc[rows], table.target[rows])]
     matrix = transformer.fit(table.features.iloc[rows]).transform(table.features.iloc[rows])

@@ -113,7 +113,7 @@ def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
     validation = fold.validation(train)
     wrong = int(np.isin(source[source >= 0], validation).sum())
     outside = np.setdiff1d(np.arange(len(train.target)), validation)
-    alone = _subset(train, outside)
+    alone = train.rows(outside)
     made = again(ALL, alone)
     moved = np.where(made.resampled.source >= 0, outside[np.maximum(made.resampled.source, 0)], made.resampled.source)
     same_rows = np.array_equal(moved, source) and np.array_equal(made.resampled.synthetic, fold.resampled.synthetic)
@@ -166,20 +166,10 @@ def _strange_rows(scored: pd.DataFrame, train: Table) -> int:
     return int((other | (scored["fold"].to_numpy() != train.fold)).sum())
 
 
-def _subset(table: Table, rows: Any) -> Table:
-    return table.replaced(
-        row_ids=table.row_ids[rows],
-        features=table.features.iloc[rows].reset_index(drop=True),
-        target=table.target[rows],
-        weight=table.weight[rows],
-        fold=None if table.fold is None else table.fold[rows],
-    )
-
-
 def _shuffled(train: Table, seed: int) -> Table:
     generator = np.random.default_rng(seed)
     rows = np.sort(generator.permutation(len(train.target))[:SHUFFLED_ROWS])
-    small = _subset(train, rows)
+    small = train.rows(rows)
     target = np.zeros(len(rows), dtype=np.int64)
     target[generator.permutation(len(rows))[: len(rows) // 5]] = 1
     return small.replaced(target=target, weight=np.ones(len(rows)))

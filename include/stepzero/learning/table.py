@@ -16,6 +16,8 @@ from stepzero.measures.weights import base_rate_weights
 from stepzero.spec.data import Problem, Weight
 
 ROW_ID, FOLD = "_row_id", "_fold"
+FIT_WEIGHT, COPIES = "_fit_weight", "_copies"
+"""Columns that mitigation adds to training rows: how much a row counts in fits, and how often it is there."""
 _KINDS = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean", "M": "timestamp"}
 
 
@@ -28,6 +30,15 @@ class Table:
     target: Integers
     weight: Floats
     fold: Integers | None = None
+    fit_weight: Floats | None = None
+    """How much rows count in fits besides `weight`; metrics do without."""
+    copies: Integers | None = None
+    """How often rows are there in fits; validation rows are there once."""
+
+    @property
+    def weight_in_fits(self) -> Floats:
+        """Return how much rows count in fits."""
+        return self.weight if self.fit_weight is None else self.weight * self.fit_weight
 
     @property
     def folds(self) -> list[int]:
@@ -37,6 +48,12 @@ class Table:
     def feature_types(self) -> dict[str, str]:
         """Return the raw features with their types, in order."""
         return {str(name): _type(kind) for name, kind in self.features.dtypes.items()}
+
+    def rows(self, chosen: npt.NDArray[Any]) -> Table:
+        """Return the table of some rows, by their positions."""
+        parts = {name: getattr(self, name) for name in ("row_ids", "target", "weight", "fold", "fit_weight", "copies")}
+        taken = {name: None if values is None else values[chosen] for name, values in parts.items()}
+        return self.replaced(**taken, features=self.features.iloc[chosen].reset_index(drop=True))
 
     def replaced(self, **changes: Any) -> Table:
         """Return a table with some parts replaced."""
@@ -65,7 +82,18 @@ def make_table(frame: pd.DataFrame, problem: Problem, weight: Weight | None) -> 
         target=target,
         weight=_weights(frame, target, weight),
         fold=frame[FOLD].to_numpy(dtype=np.int64) if FOLD in frame else None,
+        fit_weight=frame[FIT_WEIGHT].to_numpy(dtype=np.float64) if FIT_WEIGHT in frame else None,
+        copies=frame[COPIES].to_numpy(dtype=np.int64) if COPIES in frame else None,
     )
+
+
+def training_weight(frame: pd.DataFrame) -> Floats:
+    """Return how much prepared rows count in fits: 1, unless mitigation said otherwise."""
+    weight = np.ones(len(frame))
+    for name in (FIT_WEIGHT, COPIES):
+        if name in frame:
+            weight = weight * frame[name].to_numpy(dtype=np.float64)
+    return weight
 
 
 def _target(frame: pd.DataFrame, problem: Problem) -> Integers:

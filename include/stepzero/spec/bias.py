@@ -103,12 +103,16 @@ class BiasLimits(Section):
 
 
 class Mitigate(Section):
-    """What the `mitigate` stage does to training rows so that a facet's rows count as much as the others."""
+    """What the `mitigate` stage does about the first value of a facet."""
 
-    method: Literal["reweighing", "oversampling"]
+    method: Literal["reweighing", "oversampling", "thresholds"]
+    """Weigh training rows, repeat them, or draw the line elsewhere for each group."""
     facet: str
-    """One of `facets`; its first value is meant."""
+    """One of `facets`."""
     seed: int = Field(default=7, ge=0, le=2**31 - 1)
+    """Of oversampling."""
+    equalise: Literal["acceptance", "recall"] = "acceptance"
+    """Of thresholds: both groups have the same share of favourable decisions, or of those who should have one."""
 
 
 class Bias(Section):

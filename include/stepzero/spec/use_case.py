@@ -68,6 +68,11 @@ class UseCase(Section):
             self._must_know(known, facet, ("bias", "facets", facet))
         if self.bias and self.bias.group:
             self._must_know(known, self.bias.group, ("bias", "group"))
+        if self.bias and self.bias.mitigate and self.bias.mitigate.method == "reweighing" and self.train:
+            for name, model in self.train.models.items():
+                if not model.sample_weight:
+                    msg = "sample_weight: true for every model where bias.mitigate reweighs: it would change nothing"
+                    raise ElsewhereError(msg, location=("train", "models", name), value="no sample_weight")
 
     def _check_set_aside(self, target: str) -> None:
         used = {

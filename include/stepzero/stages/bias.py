@@ -9,9 +9,12 @@ import pandas as pd
 
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, StageError, bare
+from stepzero.core.references import Reference
 from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.bias import BiasReport, judge_bias, report_after, report_before, report_text, summary_of
+from stepzero.learning.bias_comparison import compare_reports, comparison_picture, comparison_text
 from stepzero.learning.bias_pictures import bias_picture
+from stepzero.learning.table import training_weight
 
 _HEADLINES = {"before": ("DPL", "CI", "KS"), "after": ("DPPL", "DI", "AD")}
 
@@ -21,7 +24,9 @@ def bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
     """Return every metric of every facet value, as `analysis.json`, text and picture, and the limits' verdict.
 
     With the input ``evaluated`` the winner's decisions at its threshold are measured, on rows that it has not
-    seen; without it the labels of the training rows. Rows count once each, whatever weight they have in metrics.
+    seen; without it the labels of the training rows. Rows count once each, whatever weight they have in metrics;
+    mitigated training rows count as they do in fits. With the input ``compared``, another result of this stage at the
+    same time of training, all metrics of both are shown side by side.
 
     Raises:
         SpecError: There is no bias section.
@@ -39,23 +44,47 @@ def bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
     text = report_text(report)
     workspace.log.info("%s", text)
     summary = summary_of(report, _HEADLINES[report.time])
+    outputs = {
+        "analysis.json": workspace.write_json("analysis.json", report.to_json()),
+        "bias.txt": workspace.write_file("bias.txt", text + "\n"),
+        "bias.png": workspace.write_file("bias.png", bias_picture(report, use_case.bias)),
+        **_side_by_side(report, inputs, workspace),
+    }
     return StageResult(
-        outputs={
-            "report": workspace.write_json("analysis.json", report.to_json()),
-            "text": workspace.write_file("bias.txt", text + "\n"),
-            "picture": workspace.write_file("bias.png", bias_picture(report, use_case.bias)),
-        },
-        values={"time": report.time, "facets": report.to_values()},
+        outputs=outputs,
+        values=report.to_values(),
         verdict=verdict,
         summary=summary if verdict.accepted else verdict.sentence(),
-        records=(_record(report, str(verdict.outcome)),),
+        records=(_record(report, str(verdict.outcome), list(outputs)),),
     )
+
+
+def _side_by_side(report: BiasReport, inputs: dict[str, StageInput], workspace: Workspace) -> dict[str, Reference]:
+    if "compared" not in inputs:
+        return {}
+    other = BiasReport.from_values(inputs["compared"].values)
+    if other.time != report.time:
+        raise StageError(
+            "bias results to compare",
+            value=bare(f"one {other.time} training, one {report.time} training"),
+            allowed="two of the same time",
+            action="hand in another result",
+        )
+    changes = compare_reports(other, report)
+    title = f"Bias {report.time} training, side by side"
+    text = comparison_text(changes, title)
+    workspace.log.info("%s", text)
+    return {
+        "comparison.txt": workspace.write_file("comparison.txt", text + "\n"),
+        "comparison.png": workspace.write_file("comparison.png", comparison_picture(changes, title)),
+    }
 
 
 def _measured(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> BiasReport:
     prepared = inputs["prepared"]
     if "evaluated" not in inputs:
-        return report_before(workspace.read_frame(prepared.output("train")), use_case.problem, use_case.bias)
+        train = workspace.read_frame(prepared.output("train"))
+        return report_before(train, use_case.problem, use_case.bias, weight=training_weight(train))
     evaluated = inputs["evaluated"]
     frame = workspace.read_frame(prepared.output("test"))
     scored = workspace.read_frame(evaluated.output("test_scores"))
@@ -74,12 +103,12 @@ def _must_match(frame: pd.DataFrame, scored: pd.DataFrame) -> None:
         )
 
 
-def _record(report: BiasReport, outcome: str) -> Record:
+def _record(report: BiasReport, outcome: str, names: list[str]) -> Record:
     metrics = {
         f"bias_{report.time}.{metric.name}.{one.tag}": metric.value
         for one in report.facets
         for metric in one.metrics
         if metric.value is not None and np.isfinite(metric.value)
     }
-    files = {f"bias/{report.time}_{name}": name for name in ("analysis.json", "bias.txt", "bias.png")}
+    files = {f"bias/{report.time}_{name}": name for name in names}
     return Record(metrics=metrics, tags={f"bias_{report.time}_verdict": outcome}, files=files)
