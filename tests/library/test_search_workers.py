@@ -15,7 +15,10 @@ import pytest
 
 from stepzero.adapters.store import Store
 from stepzero.core.references import ResultReference
-from support.search_worker import CELL, prepare_search, run_stage
+from stepzero.execution.execute import read_plan
+from stepzero.execution.warm_start import find_searches
+from stepzero.spec.search import Search
+from support.search_worker import CELL, NAME, prepare_search, run_stage
 
 SPACE = {"max_depth": {"at_least": 2, "at_most": 30}, "min_samples_leaf": {"at_least": 1, "at_most": 40}}
 GRID = {"max_depth": [2, 3, 4], "min_samples_leaf": [1, 5]}
@@ -120,9 +123,31 @@ def test_a_retry_goes_on_with_a_grid_where_the_killed_one_was(
         lost = first.kill()
     monkeypatch.setenv("STEPZERO_TEST_COUNTER", str(counter))
     again = run_stage(store, "r1", "tune", "2", CELL)
-    # Four of six candidates were done, the fifth half.
-    assert _fits(counter) == {lost: 4 * FOLDS + 2, os.getpid(): 2 * FOLDS + 1}
+    # Four of six candidates were done, and one fold of the fifth.
+    assert _fits(counter) == {lost: 4 * FOLDS + 2, os.getpid(): (FOLDS - 1) + FOLDS + 1}
     assert again.digest == alone.digest
     result = store.read_json(again.uri)
     assert [trial["failed"] for trial in result["values"]["trials"]] == [None] * 6
     assert all(record["metrics"]["seconds"] > 0 for record in result["records"])
+
+
+def test_a_search_begins_from_that_of_an_earlier_run(
+    tmp_path: Path, counter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = prepare_search(tmp_path / "store", "r1", space=SPACE, **BAYESIAN)
+    first = store.read_json(run_stage(store, "r1", "tune", "1", CELL).uri)["values"]
+    plan = read_plan(store, NAME, "r1")
+    train = plan.use_case.train
+    assert train is not None
+    warm = {"trials": 2, "parallel": 2, "warm_start": {"run": "r1", "kind": "identical_data"}}
+    search = Search.model_validate({**train.search.model_dump(), **warm})
+    use_case = plan.use_case.model_copy(update={"train": train.model_copy(update={"search": search})})
+    changes = {"run": "r2", "use_case": use_case, "warm_start": find_searches(store, use_case)}
+    store.write_json(
+        "runs/credit_card_fraud/r2/plan.json", plan.model_copy(update=changes).model_dump(mode="json", by_alias=True)
+    )
+    monkeypatch.setenv("STEPZERO_TEST_COUNTER", str(counter))
+    values = store.read_json(run_stage(store, "r2", "tune", "1", CELL).uri)["values"]
+    assert _fits(counter) == {os.getpid(): 2 * FOLDS + 1}
+    assert [trial["parameters"] for trial in values["trials"]][:7] == [trial["parameters"] for trial in first["trials"]]
+    assert values["score"] == max(trial["mean"] for trial in values["trials"])

@@ -52,7 +52,13 @@ def run_stage(store: Store, run: str, stage: str, attempt: str, parameters: dict
     named = store.read_json("inputs.json")
     inputs = {name: ResultReference(**one) for name, one in named.items()}
     request = Request(
-        stage=stage, use_case=NAME, run=run, attempt=attempt, inputs=inputs, parameters=parameters, label="cell"
+        stage=stage,
+        use_case=NAME,
+        run=run,
+        attempt=attempt,
+        inputs=inputs,
+        parameters=parameters,
+        label=".".join(parameters.values()),
     )
     kept = Tracking.publish
     Tracking.publish = lambda *_: "nowhere"  # type: ignore[method-assign, assignment]
@@ -64,7 +70,9 @@ def run_stage(store: Store, run: str, stage: str, attempt: str, parameters: dict
 
 if __name__ == "__main__":
     import stepzero.core.logs
+    from stepzero.learning import search
 
+    search.WORTH_SAVING_SECONDS = 0.0
     stepzero.core.logs.configure()
     _, root, run_id, attempt_id = sys.argv
     print(json.dumps(run_stage(Store(root), run_id, "tune", attempt_id, CELL).to_json()), flush=True)  # noqa: T201 - what the test reads

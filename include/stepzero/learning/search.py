@@ -28,6 +28,9 @@ from stepzero.spec.training import Model
 
 log = logging.getLogger("stepzero")
 
+WORTH_SAVING_SECONDS = 1.0
+"""A fold that took as long is kept half-way through a trial; a shorter one is sooner done again than written down."""
+
 Progress = Callable[[int, int, str], None]
 """Told how many steps are done, of how many, and what the last one was."""
 
@@ -154,7 +157,7 @@ class _Walk:
             if stopped or not waiting:
                 break
             for group in waiting:
-                if attempt := self.shared.claim(f"{number}-{group.owner}"):
+                if attempt := self.shared.claim(_unit(number, group)):
                     place = _Place(groups, len(groups) - len(waiting))
                     self._do(number, asked, group, attempt, place)
                     break
@@ -164,17 +167,22 @@ class _Walk:
         return stopped
 
     def _do(self, number: int, asked: Round, group: Group, attempt: int, place: _Place) -> None:
+        unit = _unit(number, group)
         trials = {member: self._begun(member, asked, group, attempt) for member in group.members}
         kept = {member: np.full(self.work.rows, np.nan) for member in group.members}
         first = len(trials[group.owner].fold_scores)
+        if attempt > 1:
+            first = self.shared.go_on(unit, trials, kept) or first
         for index in range(first, asked.folds):
-            fold = self.work.folds[index]
+            fold, before = self.work.folds[index], _seconds(trials)
             for member, scores in judge_fold(self.work, fold, group, trials).items():
                 kept[member][fold.positions] = scores
             self._stop_early(trials, index)
             self._say(asked, group, trials, index, place)
             if not any(trial.complete for trial in trials.values()):
                 break
+            if index + 1 < asked.folds and _seconds(trials) - before >= WORTH_SAVING_SECONDS:
+                self.shared.save(unit, index + 1, trials, kept)
         for member in self._worth_keeping(trials, asked):
             trials[member].pieces.append(self.shared.keep(number, member, kept[member]))
         for member, trial in trials.items():
@@ -281,6 +289,14 @@ class _Walk:
         done = self.steps + place.before * span + index + 1 - first
         fit = f"fold {self.work.folds[index].name}, fit {groups.index(group) + 1} of {len(groups)}"
         self.progress(done, total, f"{fit}: {_told(group, trials)}")
+
+
+def _unit(number: int, group: Group) -> str:
+    return f"{number}-{group.owner}"
+
+
+def _seconds(trials: Mapping[int, Trial]) -> float:
+    return sum(trial.cost.seconds for trial in trials.values())
 
 
 def _gain(trial: Trial, metric: Metric) -> float:

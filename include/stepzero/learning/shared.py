@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from stepzero.measures.checks import Floats
 
 log = logging.getLogger("stepzero")
 
-JOURNAL, CLAIMS, WORKERS, SCORES = "journal", "claims", "workers", "scores"
+JOURNAL, CLAIMS, WORKERS, SCORES, HALVES = "journal", "claims", "workers", "scores", "halves"
 _NOTED = ("fold_scores", "failed", "stopped_after", "attempt", "architecture", "pieces")
 
 
@@ -69,8 +70,7 @@ class SharedTrials:
 
         state = optuna.trial.TrialState.PRUNED if trial.stopped_after is not None else optuna.trial.TrialState.COMPLETE
         parameters, distributions = described or ({}, {})
-        noted = {name: getattr(trial, name) for name in _NOTED} | {"cost": asdict(trial.cost)}
-        told = {"round": number, "candidate": candidate, "parameters": trial.parameters, "trial": noted}
+        told = {"round": number, "candidate": candidate, "parameters": trial.parameters, "trial": _noted(trial)}
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.FAIL if trial.failed else state,
@@ -103,23 +103,52 @@ class SharedTrials:
         self._waiting = True
         time.sleep(self._presence.poll_seconds)
 
+    def save(self, unit: str, folds: int, trials: Mapping[int, Trial], scores: Mapping[int, Floats]) -> None:
+        """Write down what is done of a piece of work, for whoever goes on with it when this worker is lost."""
+        uri = self._write(f"{unit}-after-{folds}", np.stack([scores[member] for member in trials]))
+        noted = {str(member): _noted(trial) for member, trial in trials.items()}
+        self._store.write_json(f"{self._folder}/{HALVES}/{unit}.json", {"folds": folds, "scores": uri, "trials": noted})
+
+    def go_on(self, unit: str, trials: Mapping[int, Trial], scores: Mapping[int, Floats]) -> int:
+        """Take over what a lost worker did of a piece of work; return how many folds that is."""
+        uri = f"{self._folder}/{HALVES}/{unit}.json"
+        if not self._store.exists(uri):
+            return 0
+        saved = self._store.read_json(uri)
+        for row, (member, noted) in zip(self._read(saved["scores"]), saved["trials"].items(), strict=True):
+            done, trial = _read(noted), trials[int(member)]
+            trial.fold_scores, trial.failed, trial.stopped_after = done.fold_scores, done.failed, done.stopped_after
+            trial.cost = done.cost
+            scores[int(member)][:] = row
+        return int(saved["folds"])
+
     def keep(self, number: int, candidate: int, scores: Floats) -> str:
         """Write a candidate's scores of its validation rows; return where."""
-        packed = io.BytesIO()
-        np.save(packed, scores, allow_pickle=False)
-        uri = f"{self._folder}/{SCORES}/{number}-{candidate}-{self._presence.name}.npy"
-        with self._store.open(uri, "wb") as stream:
-            stream.write(packed.getvalue())
-        return uri
+        return self._write(f"{number}-{candidate}", scores)
 
     def kept(self, trial: Trial, rows: int) -> Floats:
         """Return a candidate's scores of all rows, as they were kept round by round."""
         found = np.full(rows, np.nan)
         for uri in trial.pieces:
-            with self._store.open(uri) as stream:
-                piece = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+            piece = self._read(uri)
             found = np.where(np.isnan(piece), found, piece)
         return found
+
+    def _write(self, name: str, scores: Floats) -> str:
+        packed = io.BytesIO()
+        np.save(packed, scores, allow_pickle=False)
+        uri = f"{self._folder}/{SCORES}/{name}-{self._presence.name}.npy"
+        with self._store.open(uri, "wb") as stream:
+            stream.write(packed.getvalue())
+        return uri
+
+    def _read(self, uri: str) -> Floats:
+        with self._store.open(uri) as stream:
+            return np.asarray(np.load(io.BytesIO(stream.read()), allow_pickle=False), dtype=np.float64)
+
+
+def _noted(trial: Trial) -> dict[str, Any]:
+    return {name: getattr(trial, name) for name in _NOTED} | {"cost": asdict(trial.cost)}
 
 
 def _read(noted: dict[str, Any]) -> Trial:

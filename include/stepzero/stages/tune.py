@@ -79,7 +79,7 @@ def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
 def _tuned(cell: _Cell) -> StageResult:
     price = _price(cell)
     found = _search(cell, price)
-    records = trial_records(found, _identity(cell), price)
+    records = (*_stop_record(cell, found), *trial_records(found, _identity(cell), price))
     if found.best is None:
         reason = str(found.trials[0].failed) if found.trials else "nothing was tried"
         return _failed(cell.sampler, cell.algorithm.name, reason, records)
@@ -90,6 +90,12 @@ def _tuned(cell: _Cell) -> StageResult:
         cell.workspace.log.warning("%s failed on all training rows", cell.algorithm.name, exc_info=True)
         return _failed(cell.sampler, cell.algorithm.name, f"all rows: {type(error).__name__}: {error}", records)
     return _result(cell, found, model, records)
+
+
+def _stop_record(cell: _Cell, found: Search) -> tuple[Record, ...]:
+    """Return what the run tells of a search that a budget ended."""
+    told = {f"search.{cell.sampler}.{cell.algorithm.name}.stopped": found.stopped} if found.stopped else None
+    return (Record(tags=told),) if told else ()
 
 
 def _search(cell: _Cell, price: MachineType | None) -> Search:
