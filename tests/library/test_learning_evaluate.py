@@ -214,7 +214,9 @@ def test_a_threshold_by_cost_is_the_cheapest_out_of_fold_and_told_in_money(
         wrong.evaluate(tuned[2])
 
 
-def test_explanations_are_written_where_they_are_asked_for(bench: Bench, tuned: list[StageResult]) -> None:
+def test_explanations_are_written_where_they_are_asked_for(
+    bench: Bench, tuned: list[StageResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = _asked(bench, explain=["tree", "shap"]).evaluate(tuned[2])
     (record,) = found.records
     assert {f"evaluation/{name}.png" for name in ("tree", "shap_global", "shap_local")} < set(record.files)
@@ -222,6 +224,14 @@ def test_explanations_are_written_where_they_are_asked_for(bench: Bench, tuned: 
     assert told["shap"]["additive"]
     assert len(told["shap"]["features"]) == 30
     assert "% of held-out rows" in told["tree"]["title"]
+
+    def broken(*_: Any) -> Any:
+        raise TypeError("this model is too strange")
+
+    monkeypatch.setattr("stepzero.learning.explanation.explain", broken)
+    without = _asked(bench, explain=["shap"]).evaluate(tuned[2])
+    told = bench.store.read_json(without.outputs["explanation"].uri)
+    assert told["shap"]["unavailable"] == "SHAP failed on xgboost: TypeError: this model is too strange"
 
 
 def test_weights_of_classes_and_rows_shift_the_shares_as_resampling_does(bench: Bench) -> None:

@@ -102,6 +102,14 @@ def test_the_explained_output_of_xgboost_is_its_own_margin(explained: dict[str, 
     assert explained["xgboost"].base == pytest.approx(float(own_base), abs=1e-4)
 
 
+def test_boosters_that_are_no_sum_of_leaves_are_asked_instead() -> None:
+    from xgboost import XGBClassifier
+
+    for booster, kind in (("gbtree", "xgboost"), ("gblinear", "any"), ("dart", "any")):
+        estimator = XGBClassifier(booster=booster, n_estimators=2).fit(np.eye(4), [0, 1, 0, 1])
+        assert explanation._kind(estimator) == kind
+
+
 def test_values_that_do_not_add_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*arguments: Any) -> Any:
         found = explanation._trees(*arguments)

@@ -34,6 +34,7 @@ ALLOWED = 1e-6
 MOST_FEATURES = 8
 """Told of one row."""
 LOG_ODDS, PROBABILITY = "log-odds of the positive class", "probability of the positive class, as learned"
+OWN_SCORE = "model's own score"
 
 
 class Values(NamedTuple):
@@ -126,7 +127,9 @@ def global_importance(values: Floats, features: Sequence[str]) -> list[dict[str,
 def _kind(estimator: Any) -> str:
     module, name = type(estimator).__module__.partition(".")[0], type(estimator).__name__
     if module == "xgboost":
-        return "xgboost"
+        told = estimator.get_params()
+        plain = told.get("booster") in {None, "gbtree"} and estimator.objective == "binary:logistic"
+        return "xgboost" if plain else "any"
     if hasattr(estimator, "tree_") or name in {"RandomForestClassifier", "ExtraTreesClassifier", "LGBMClassifier"}:
         return "trees"
     return "linear" if hasattr(estimator, "coef_") and hasattr(estimator, "decision_function") else "any"
@@ -182,7 +185,8 @@ def _linear(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Va
     explainer = shap.LinearExplainer(estimator, background)
     values = np.asarray(explainer.shap_values(matrix), dtype=np.float64)
     output = np.asarray(estimator.decision_function(matrix), dtype=np.float64)
-    return Values(values, float(np.ravel(explainer.expected_value)[0]), output, "LinearExplainer", LOG_ODDS)
+    told = LOG_ODDS if hasattr(estimator, "predict_proba") else OWN_SCORE
+    return Values(values, float(np.ravel(explainer.expected_value)[0]), output, "LinearExplainer", told)
 
 
 def _any(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Values:
@@ -197,7 +201,7 @@ def _any(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Value
         values = np.asarray(explainer.shap_values(matrix, nsamples=samples, silent=True, l1_reg=0), dtype=np.float64)
     finally:
         np.random.set_state(state)
-    told = PROBABILITY if hasattr(estimator, "predict_proba") else "the model's own score"
+    told = PROBABILITY if hasattr(estimator, "predict_proba") else OWN_SCORE
     return Values(values, float(explainer.expected_value), score_rows(estimator, matrix), "KernelExplainer", told)
 
 

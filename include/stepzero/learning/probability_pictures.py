@@ -39,8 +39,10 @@ def calibration_picture(cells: Sequence[Cell], winner: Cell, test: Table) -> byt
 
 def cost_picture(winner: Cell, train: Table, threshold: Threshold) -> bytes:
     """Draw the mean cost of a row over the threshold, on out-of-fold scores, with the chosen line."""
-    priced = prices(threshold, train)
-    curve = cost_curve(train.target, winner.out_of_fold["score"].to_numpy(), train.weight, **priced)
+    score = winner.out_of_fold["score"].to_numpy()
+    known = np.isfinite(score)
+    priced = {name: np.broadcast_to(price, known.shape)[known] for name, price in prices(threshold, train).items()}
+    curve = cost_curve(train.target[known], score[known], train.weight[known], **priced)
     with figure(7.5, 4.8) as (made, axis):
         logarithmic(axis)
         axis.plot(np.clip(curve.thresholds, LEAST, None), curve.costs, color=BLUE, linewidth=2, label="mean cost")

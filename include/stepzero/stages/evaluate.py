@@ -176,10 +176,15 @@ def _explain(winner: Cell, use_case: Any, train: Table, test: Table, workspace: 
         pictures["tree.png"] = tree_picture(tree)
         told["tree"] = {"title": tree.title, "fidelity": tree.fidelity, "text": tree_text(tree)}
     if "shap" in asked:
-        from stepzero.learning.explanation import explain
+        from stepzero.learning.explanation import Explanation, explain
         from stepzero.learning.explanation_pictures import explanation_pictures
 
-        found = explain(model, test, train, use_case.train.seed)
+        try:
+            found = explain(model, test, train, use_case.train.seed)
+        except Exception as error:
+            # A class of somebody's own may be one that shap cannot take; the model is no worse for it.
+            workspace.log.warning("%s cannot be explained", winner.name, exc_info=True)
+            found = Explanation(unavailable=f"SHAP failed on {winner.model}: {type(error).__name__}: {error}")
         pictures |= explanation_pictures(found)
         told["shap"] = found.to_json()
         sentences.append(found.sentence())
