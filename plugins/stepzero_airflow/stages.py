@@ -117,6 +117,17 @@ def prepare(run: Run, checked: XComArg) -> XComArg:
     return _output(_stage(run, "prepare", {"checked": checked}))
 
 
+def batch_skew(run: Run, checked: XComArg, **settings: Any) -> XComArg:
+    """Compare the batch's accepted rows with those that the champion learned from, on Spark; a shift says no.
+
+    Args:
+        run: A run that has a plan.
+        checked: What `quality_gate` returned.
+        settings: Further arguments of the operator; ``go_on=True`` hands a shift on instead of failing the run.
+    """
+    return _output(_stage(run, "batch_skew", {"checked": checked}, **settings))
+
+
 def explore(run: Run, prepared: XComArg) -> XComArg:
     """Draw class balance, distributions and correlation of the training rows."""
     return _output(_stage(run, "explore", {"prepared": prepared}))
@@ -157,6 +168,7 @@ def train(run: Run, prepared: XComArg) -> XComArg:
         inputs = {"prepared": prepared, "resampled": resampled.output}
         tuned = _mapped(run, "tune", inputs).expand_kwargs(every_cell)
         evaluated = _stage(run, "evaluate", {"prepared": prepared, "tuned": tuned.output}, once=["tuned"])
+        _stage(run, "baseline", {"prepared": prepared})
     return _output(evaluated)
 
 
@@ -168,6 +180,9 @@ def register(run: Run, model: XComArg) -> XComArg:
     checked = (prepared.operator.inputs or {}).get("checked")
     if checked is not None:
         inputs["checked"] = checked
+    group = model.operator.task_group  # type: ignore[attr-defined]
+    if group and (kept := group.children.get(group.child_id("baseline"))):
+        inputs["baseline"] = _output(kept)
     return _output(_stage(run, "register", inputs, go_on=True))
 
 

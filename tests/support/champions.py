@@ -124,7 +124,16 @@ class World:
         self.tries += 1
         folder = f"results/{self.name}/made/{self.tries}"
         model = fit_model(self.rows.iloc[train], features, threshold=threshold)
-        prepared = {"test": write_frame(self.store, f"{folder}/test", self.rows.iloc[300:], producer="prepare")}
+        sides = {"train": self.rows.iloc[train], "test": self.rows.iloc[300:]}
+        prepared = as_input(
+            "prepare",
+            StageResult(
+                outputs={
+                    side: write_frame(self.store, f"{folder}/{side}", rows, producer="prepare")
+                    for side, rows in sides.items()
+                }
+            ),
+        )
         evaluated = {
             "model": save_model(self.store, f"{folder}/model", model, producer="evaluate"),
             "training_rows": write_frame(
@@ -140,7 +149,8 @@ class World:
         }
         passed = Verdict(outcome=Outcome.PASS, subject="all gates passed")
         return {
-            "prepared": as_input("prepare", StageResult(outputs=prepared)),
+            "prepared": prepared,
+            "baseline": self.stage("baseline", self.plan("baseline", None), {"prepared": prepared}),
             "evaluated": as_input(
                 "evaluate", StageResult(outputs=evaluated, values={"winner": winner}, verdict=passed)
             ),

@@ -10,12 +10,14 @@ from typing import Any, cast
 import pandas as pd
 
 from stepzero.adapters.datasets import manifest_of, read_frame
+from stepzero.adapters.history import Entry, enter
 from stepzero.adapters.ledger import Accepted, accepted_batches, make_batch
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
+from stepzero.execution.planning import history_before
 from stepzero.generators import to_csv
 from stepzero.spec.plan import Batch, Member, Released
 from stepzero.spec.release import ReleaseForm
@@ -47,6 +49,7 @@ class Judged:
     accepted: pd.DataFrame
     quarantined: pd.DataFrame
     store: Store
+    batch: Batch
 
     @property
     def outcome(self) -> Outcome:
@@ -121,28 +124,47 @@ class Gate:
             sections["source"] = {"format": "csv", "prefix": "landing/toy/", "columns": dict(columns), **(source or {})}
         return self.judge_use_case(UseCase.model_validate({"name": NAME, **sections}), landed)
 
-    def judge_use_case(self, use_case: UseCase, uris: Sequence[str], as_of: str = "2026-01-01T00:00:00") -> Judged:
-        """Judge landed files by a whole use case."""
-        batch = make_batch(self.store, [uri for one in uris for uri in self._files(one)])
-        result = self._run("quality_gate", use_case, {}, batch=batch, as_of=as_of)
+    def judge_use_case(
+        self,
+        use_case: UseCase,
+        uris: Sequence[str],
+        as_of: str = "2026-01-01T00:00:00+00:00",
+        partition: str | None = None,
+    ) -> Judged:
+        """Judge landed files by a whole use case, and enter them into the history."""
+        batch = make_batch(self.store, [uri for one in uris for uri in self._files(one)], partition)
+        history = history_before(self.store, use_case, batch, as_of)
+        result = self.run("quality_gate", use_case, {}, batch=batch, as_of=as_of, history=history)
+        assert result.verdict is not None
+        assert result.history is not None
+        entry = Entry(
+            partition=batch.partition,
+            digest=batch.digest,
+            accepted=result.verdict.accepted,
+            as_of=as_of,
+            run=f"run-{self.runs}",
+            metrics=result.history,
+        )
+        enter(self.store, NAME, entry)
         return Judged(
             result=result,
             accepted=self._frame(result, "accepted"),
             quarantined=self._frame(result, "quarantined"),
             store=self.store,
+            batch=batch,
         )
 
     def prepare(
         self, judged: Judged, use_case: UseCase, window: Sequence[Member] = (), released: Released | None = None
     ) -> StageResult:
         """Prepare what the gate accepted."""
-        return self._run("prepare", use_case, {"checked": judged.as_input()}, window=tuple(window), released=released)
+        return self.run("prepare", use_case, {"checked": judged.as_input()}, window=tuple(window), released=released)
 
     def release(self, use_case: UseCase, entry: Accepted, **form: Any) -> StageResult:
         """Let rows of a batch out of quarantine."""
         asked = ReleaseForm(**{"batch": entry.partition, "by": "anna", "why": "mended"} | form)
         batch = Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
-        return self._run("release", use_case, {}, batch=batch, parameters={"form": asked.model_dump_json()})
+        return self.run("release", use_case, {}, batch=batch, parameters={"form": asked.model_dump_json()})
 
     def prepare_frame(self, frame: pd.DataFrame, use_case: UseCase, files: int = 1) -> StageResult:
         """Prepare rows without a gate before them, written as so many files."""
@@ -157,7 +179,7 @@ class Gate:
         accepted = commit_dataset(self.store, folder, rows=len(frame), schema=[], producer="quality_gate")
         reference = ResultReference(stage="quality_gate", uri="", digest="")
         checked = StageInput(reference=reference, outputs={"accepted": accepted}, values={}, verdict=None)
-        return self._run("prepare", use_case, {"checked": checked}, window=())
+        return self.run("prepare", use_case, {"checked": checked}, window=())
 
     def frame(self, reference: Reference) -> pd.DataFrame:
         """Read a dataset."""
@@ -175,7 +197,7 @@ class Gate:
     def _frame(self, result: StageResult, name: str) -> pd.DataFrame:
         return self.frame(result.outputs[name]) if name in result.outputs else pd.DataFrame()
 
-    def _run(
+    def run(
         self,
         stage: str,
         use_case: UseCase,
@@ -183,6 +205,7 @@ class Gate:
         parameters: dict[str, str] | None = None,
         **plan: Any,
     ) -> StageResult:
+        """Run a stage as the executor does, without key and reuse."""
         self.runs += 1
         info = find_stage(stage)
         workspace = Workspace(
@@ -200,16 +223,9 @@ class Gate:
 class _Frozen:
     """The fields of a plan that the Spark stages read."""
 
-    def __init__(
-        self,
-        *,
-        run: str,
-        batch: Batch | None = None,
-        as_of: str = "",
-        window: Sequence[Member] = (),
-        released: Released | None = None,
-    ) -> None:
-        self.run, self.batch, self.as_of, self.window, self.released = run, batch, as_of, window, released
+    def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
+        self.run, self.as_of = run, as_of
+        self.__dict__.update({"batch": None, "window": (), "released": None, "history": (), **fields})
 
 
 def rows_of(store: Store, reference: Reference) -> int:

@@ -34,6 +34,15 @@ def write(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     return StageResult(outputs={"output": output}, values={"limit": limit}, summary="written")
 
 
+@stage(sections=(), plan=("batch", "history"))
+def measured(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """Measure a batch: its partition's day, times ten for every batch named b2."""
+    _count("measured")
+    size = 10.0 if workspace.plan.batch.digest == "b2" else 1.0
+    outcome = Outcome.FAIL if workspace.plan.batch.digest == "bad" else Outcome.PASS
+    return StageResult(verdict=Verdict(outcome=outcome, subject="toy batch"), history={"size": size})
+
+
 @stage(sections=())
 def total(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     """Sum what earlier stages found."""

@@ -99,10 +99,11 @@ def _run(
     run = analyzers.AnalysisRunner(session).onData(frame.select("*", *renamed))
     for analyzer in asked:
         run = run.addAnalyzer(analyzer)
-    return _metric_map(run.run())
+    return metric_map(run.run())
 
 
-def _metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
+def metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
+    """Return values and failures of a finished run by (name, instance)."""
     values: dict[Any, float] = {}
     failures: dict[Any, str] = {}
     iterator = context.metricMap().iterator()

@@ -29,6 +29,8 @@ class Registration(Section):
     """Reference of the ids of the rows that it learned from."""
     example: dict[str, Any]
     """Reference of a few raw rows, for a prediction that proves a deployment."""
+    baseline: dict[str, Any] | None = None
+    """Reference of what its training rows looked like."""
     threshold: float | None
     gates: dict[str, str] = Field(default_factory=dict)
     """Gate → what it said, in one sentence."""

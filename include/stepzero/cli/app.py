@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "release": "stepzero.cli.release:release",
     "check": "stepzero.cli.check:check",
     "sweep": "stepzero.cli.sweep:sweep",
+    "suggest": "stepzero.cli.suggest:suggest",
     "bench": "stepzero.cli.bench:bench",
     "serve": "stepzero.cli.serve:serve",
     "preload": "stepzero.cli.preload:preload",

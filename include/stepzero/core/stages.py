@@ -47,6 +47,9 @@ STAGES: dict[str, str] = {
     "explore": "stepzero.stages.explore:explore",
     "bias": "stepzero.stages.bias:bias",
     "mitigate": "stepzero.stages.mitigate:mitigate",
+    "baseline": "stepzero.stages.baseline:baseline",
+    "batch_skew": "stepzero.stages.skew:batch_skew",
+    "captured_skew": "stepzero.stages.skew:captured_skew",
     "resample": "stepzero.stages.resample:resample",
     "tune": "stepzero.stages.tune:tune",
     "evaluate": "stepzero.stages.evaluate:evaluate",
@@ -110,6 +113,8 @@ class StageResult:
     verdict: Verdict | None = None
     summary: str = ""
     records: tuple[Record, ...] = ()
+    history: dict[str, float] | None = None
+    """Metrics of the run's batch: they become its entry in the history once the result is committed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.history import Entry, enter
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_sources, digest_text
 from stepzero.core.errors import StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
+from stepzero.core.verdict import Outcome
 from stepzero.execution.results import (
     commit_result,
     find_result,
@@ -153,8 +155,25 @@ def _find(task: _Task) -> ResultReference | None:
 
 
 def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
+    _enter_history(reference, task)
     _publish(reference, task.plan, task.workspace)
     _note(task, reference, why, reused=reused)
+
+
+def _enter_history(reference: ResultReference, task: _Task) -> None:
+    """Let the batch's metrics be what the history says of its partition, computed or reused."""
+    metrics = task.store.read_json(reference.uri).get("history")
+    if metrics is None:
+        return
+    entry = Entry(
+        partition=task.plan.batch.partition,
+        digest=task.plan.batch.digest,
+        accepted=reference.outcome != Outcome.FAIL,
+        as_of=task.plan.as_of,
+        run=task.plan.run,
+        metrics=metrics,
+    )
+    enter(task.store, task.plan.use_case.name, entry)
 
 
 def read_plan(store: Store, use_case: str, run: str) -> Plan:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from stepzero.adapters.history import points_before
 from stepzero.adapters.ledger import Accepted, accepted_batches, dataset_uris, landed_uris, make_batch, waiting_uris
 from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
@@ -13,7 +14,7 @@ from stepzero.core.stages import STAGES
 from stepzero.execution.warm_start import find_searches
 from stepzero.spec.environment import require_price
 from stepzero.spec.load import load_use_case, validate
-from stepzero.spec.plan import Batch, Champion, Form, Member, Plan, apply_form, run_folder
+from stepzero.spec.plan import Batch, Champion, Form, HistoryPoint, Member, Plan, apply_form, run_folder
 
 if TYPE_CHECKING:
     from stepzero.adapters.store import Store
@@ -57,6 +58,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         batch=batch,
         window=_window(store, use_case, batch, request.as_of, form),
         released=released_of(store, use_case.name, batch),
+        history=history_before(store, use_case, batch, request.as_of),
         champion=champion,
         as_of=request.as_of,
         approval=_approval(use_case, environment, form),
@@ -131,6 +133,15 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
         earlier = [entry for entry in earlier if datetime.fromisoformat(entry.as_of) >= first]
     kept = earlier[-(window.batches - 1) :] if window.batches and window.batches > 1 else earlier
     return tuple(member_of(store, use_case.name, entry) for entry in ([] if window.batches == 1 else kept))
+
+
+def history_before(store: Store, use_case: UseCase, batch: Batch, as_of: str) -> tuple[HistoryPoint, ...]:
+    """Return what the anomaly rules compare with; nothing where there are none."""
+    anomalies = use_case.quality.anomalies
+    if not anomalies:
+        return ()
+    names = {rule.key for rule in anomalies}
+    return points_before(store, use_case.name, batch, as_of, names, max(rule.depth for rule in anomalies))
 
 
 def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:

@@ -94,6 +94,7 @@ def _to_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
         "digest": digest_json(told),
         "summary": result.summary,
         "records": [vars(record) for record in result.records],
+        "history": result.history,
     }
 
 

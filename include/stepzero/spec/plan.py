@@ -53,6 +53,13 @@ class Released(Section):
     """One `Reference` as JSON for each release."""
 
 
+class HistoryPoint(Section):
+    """What the anomaly rules compare with: metrics of an accepted batch before the run's own."""
+
+    partition: str
+    values: dict[str, float]
+
+
 class Champion(Section):
     """The version that serves now, as it was when the run began."""
 
@@ -99,6 +106,8 @@ class Plan(Section):
     batch: Batch
     window: tuple[Member, ...] = ()
     released: Released | None = None
+    history: tuple[HistoryPoint, ...] = ()
+    """Oldest first; only the metrics that `quality.anomalies` names, so that nothing else is part of a key."""
     champion: Champion | None = None
     as_of: str
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""

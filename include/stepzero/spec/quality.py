@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stepzero.spec.anomalies import KnownAnomaly
 from stepzero.spec.base import Section, Share, is_dotted
 
 Severity = Literal["error", "warning"]
@@ -163,6 +164,7 @@ class Quality(Section):
     quarantine_limit: Share = 0.01
     """Share of bad rows above which the whole batch fails."""
     rules: tuple[KnownRule | CustomRule, ...] = ()
+    anomalies: tuple[KnownAnomaly, ...] = ()
 
     @field_validator("rules", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.quality import Quality
+from stepzero.spec.skew import Skew
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
 
 
@@ -34,6 +35,7 @@ class UseCase(Section):
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
     bias: Bias | None = None
+    skew: Skew = Skew()
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
 

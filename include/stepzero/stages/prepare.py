@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.spark import check_expression, quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
-from stepzero.core.errors import RuleError, StageError, bare, did_you_mean
+from stepzero.adapters.derived import derived, must_have
+from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
+from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 
@@ -42,7 +43,7 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     source = united.columns
     identified = united.withColumn(ROW_ID, functions.sha2(text_of(source), 256))
     kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
-    split = _with_fold(_with_side(_derived(kept, use_case.prepare), use_case), use_case).cache()
+    split = _with_fold(_with_side(derived(kept, use_case.prepare), use_case), use_case).cache()
     classes = use_case.problem.target if use_case.problem.kind == "classification" else None
     rows = united.count()
     counts = _counts(split, classes)
@@ -95,32 +96,12 @@ def _united(own: list[Reference], workspace: Workspace) -> DataFrame:
     return reduce(lambda one, other: one.unionByName(other), frames)
 
 
-def _derived(frame: DataFrame, prepare_section: Any) -> DataFrame:
-    from pyspark.sql import functions
-
-    for name, expression in prepare_section.derive.items():
-        check_expression(frame, expression, f"prepare.derive.{name}", predicate=False)
-        frame = frame.withColumn(name, functions.expr(expression))
-    if prepare_section.keep_where:
-        check_expression(frame, prepare_section.keep_where, "prepare.keep_where")
-        frame = frame.filter(prepare_section.keep_where)
-    for part in ("drop", "set_aside"):
-        for name in getattr(prepare_section, part):
-            _check_column(frame, name, f"prepare.{part}")
-    return frame.drop(*prepare_section.drop)
-
-
 def _written(columns: Sequence[str], set_aside: Sequence[str]) -> list[Column]:
     """Return what is written of a row; what is set aside under a name that models do not see."""
     from pyspark.sql import functions
 
     kept = [name for name in columns if name not in {SIDE, UNIT, FOLD}]
     return [functions.col(quoted(name)).alias(f"_{name}" if name in set_aside else name) for name in kept]
-
-
-def _check_column(frame: DataFrame, name: str, what: str) -> None:
-    if name not in frame.columns:
-        raise RuleError(what, value=name, allowed=did_you_mean(name, frame.columns), action="correct the name")
 
 
 def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
@@ -133,7 +114,7 @@ def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
     split = use_case.split
     by_row = split.by == "row"
     if not by_row:
-        _check_column(frame, split.by, "split.by")
+        must_have(frame, split.by, "split.by")
     if not by_row and split.stratified:
         raise StageError(
             f"{use_case.name} split",

@@ -13,6 +13,7 @@ from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Verdict
 from stepzero.measures.quality import Counts, Finding, decide
 from stepzero.spec import quality as spec
+from stepzero.stages.quality_anomalies import check_anomaly_rules, judge_against_history, told_anomalies
 from stepzero.stages.quality_page import about, report_page, sample_of
 from stepzero.stages.quality_report import picture, table
 from stepzero.stages.quality_rules import RowRule, broken_column, check_batch_rules, interval, row_rules
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 NUMERIC = ("int", "bigint", "double", "float", "smallint", "tinyint")
 
 
-@stage(sections=("quality", "source"), plan=("batch",), engine=Engine.SPARK)
+@stage(sections=("quality", "source"), plan=("batch", "history"), engine=Engine.SPARK)
 def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Judge a batch: PASS, QUARANTINE (bad rows set aside, each with its reasons) or FAIL.
 
@@ -40,6 +41,7 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         frame = read_batch(workspace.spark, workspace.store, batch, use_case.source)
         rules = row_rules(frame, quality.rules)
         check_batch_rules(frame, quality.rules)
+        check_anomaly_rules(frame, quality.anomalies)
         judged = _judged(frame, rules).cache()
         rows = judged.count()
     measured = _measure(workspace, judged, rules, quality.rules, rows)
@@ -47,6 +49,9 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     bad = [rule for rule in rules if rule.severity == "error" and broken[rule.label]]
     counts = Counts(rows=measured.size, quarantined=_count_bad(judged, bad))
     findings += _batch_findings(judged, ~_is_bad(bad), quality.rules, counts)
+    good = judged.filter(~_is_bad(bad))
+    history, anomalies = judge_against_history(workspace, good, quality.anomalies, measured.profile, counts)
+    findings += [anomaly.finding() for anomaly in anomalies]
     verdict = decide(
         findings,
         counts,
@@ -63,7 +68,7 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
         "broken": {rule.label: broken[rule.label] for rule in rules if broken[rule.label]},
-    }
+    } | told_anomalies(anomalies)
     outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, measured)
     return StageResult(
         outputs=outputs,
@@ -71,6 +76,7 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         verdict=verdict,
         summary=verdict.sentence(),
         records=(_record(verdict, counts),),
+        history=history,
     )
 
 

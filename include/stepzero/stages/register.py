@@ -112,7 +112,7 @@ def _register(
         experiment=tracking.experiment(name),
         saved=package.folder,
         description=_description(use_case, winner, finding, identity.airflow),
-        tags=_tags(model, workspace, evaluated, finding, package.threshold),
+        tags=_tags(model, workspace, evaluated, finding, package.threshold) | _baseline_tag(inputs),
         metrics=_plain_metrics(winner.get("metrics", {})),
         parameters={str(parameter): str(value) for parameter, value in winner.get("parameters", {}).items()},
     )
@@ -125,6 +125,7 @@ def _register(
         model=model.to_json(),
         training_rows=evaluated.output("training_rows").to_json(),
         example=package.example.to_json(),
+        baseline=_baseline(inputs),
         threshold=package.threshold,
         gates={"promotion": evaluated.verdict.sentence() if evaluated.verdict else "", "champion": finding.sentence},
         run=workspace.plan.run,
@@ -132,6 +133,16 @@ def _register(
     )
     note_registration(workspace.store, registration)
     return registration, run_id, dossier
+
+
+def _baseline(inputs: dict[str, StageInput]) -> dict[str, Any] | None:
+    """Return the reference of what the training rows looked like, where the flow has a stage that says so."""
+    return inputs["baseline"].output("baseline").to_json() if "baseline" in inputs else None
+
+
+def _baseline_tag(inputs: dict[str, StageInput]) -> dict[str, str]:
+    made = _baseline(inputs)
+    return {"stepzero.baseline_digest": made["digest"]} if made else {}
 
 
 def _values(registration: Registration, workspace: Workspace) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""The history of a use case's batches: what was measured of each, one file per partition.
+
+Bounds come from accepted batches only, so a batch that failed leaves its metrics to be seen and moves nothing.
+An entry is written after the gate's result is committed, also when that was reused: the last run of a
+partition is what its history says. Writers of different partitions write different files; of two that write
+the same one, the last is kept whole.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from stepzero.spec.base import Section
+from stepzero.spec.plan import HistoryPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stepzero.adapters.store import Store
+    from stepzero.spec.plan import Batch
+
+_ACCEPTED, _REFUSED = "accepted.json", "refused.json"
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(T|$)")
+
+
+class Entry(Section):
+    """What was measured of a batch."""
+
+    partition: str
+    digest: str
+    """Of the batch."""
+    accepted: bool
+    as_of: str
+    run: str
+    metrics: dict[str, float]
+    """By `stepzero.spec.anomalies.Metric.key`; over the rows that went on, or would have."""
+
+
+def enter(store: Store, use_case: str, entry: Entry) -> None:
+    """Replace the entry of a partition.
+
+    A refused batch does not displace an accepted one of the same partition: its rows are still what later
+    stages read. An accepted one displaces both.
+    """
+    folder = f"history/{use_case}/{entry.partition}"
+    store.write_json(f"{folder}/{_ACCEPTED if entry.accepted else _REFUSED}", entry.model_dump(mode="json"))
+    if entry.accepted:
+        store.remove(f"{folder}/{_REFUSED}")
+
+
+def entries(store: Store, use_case: str) -> list[Entry]:
+    """Return all entries, refused ones too, in the order of their partitions."""
+    found = [Entry.model_validate(store.read_json(uri)) for uri in store.list(f"history/{use_case}")]
+    return sorted(found, key=lambda entry: (moment(entry.partition, entry.as_of), entry.partition, entry.accepted))
+
+
+def points_before(
+    store: Store, use_case: str, batch: Batch, as_of: str, names: Iterable[str], most: int
+) -> tuple[HistoryPoint, ...]:
+    """Return the newest accepted batches before a batch, oldest first, with the metrics of these names.
+
+    A day's partition comes before all later days, whenever either ran; so the order of a backfill decides at
+    most what is known yet, never what counts. Partitions without a date are in the order of their runs.
+    """
+    own, wanted = moment(batch.partition, as_of), sorted(set(names))
+    before = [
+        entry
+        for entry in entries(store, use_case)
+        if entry.accepted and entry.partition != batch.partition and moment(entry.partition, entry.as_of) < own
+    ]
+    useful = [entry for entry in before if any(name in entry.metrics for name in wanted)]
+    return tuple(
+        HistoryPoint(
+            partition=entry.partition, values={name: entry.metrics[name] for name in wanted if name in entry.metrics}
+        )
+        for entry in useful[-most:]
+    )
+
+
+def moment(partition: str, as_of: str) -> datetime:
+    """Return what a partition is ordered by: its own date, or the time of its run."""
+    found = datetime.fromisoformat(partition if _DATE.match(partition) else as_of)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
