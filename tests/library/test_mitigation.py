@@ -18,6 +18,7 @@ from stepzero.core.stages import StageResult
 from stepzero.learning.bias import BiasReport, report_after, report_before
 from stepzero.learning.bias_comparison import compare_reports, comparison_picture, comparison_text
 from stepzero.learning.folds import ALL, fold_data, make_fold
+from stepzero.learning.prior import Prior
 from stepzero.learning.table import make_table
 from stepzero.measures.bias import FacetRows, measure_before
 from stepzero.measures.mitigation import matching_threshold, oversampling, reweighing
@@ -128,8 +129,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def trained(bench: Bench) -> tuple[StageResult, StageResult]:
-    """Rows as they are, tuned and evaluated."""
-    tuned = bench.tune("none", "logistic_regression")
+    """Tuned on undersampled rows and evaluated: the winner's probabilities are corrected."""
+    tuned = bench.tune("random_under", "logistic_regression")
     return tuned, bench.evaluate(tuned)
 
 
@@ -137,11 +138,9 @@ def with_method(bench: Bench, **mitigation: Any) -> None:
     bench.use_case = bench.use_case.model_copy(update={"bias": Bias.model_validate(bias_section(**mitigation))})
 
 
-def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone(
-    bench: Bench, trained: tuple[StageResult, StageResult]
-) -> None:
+def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone(bench: Bench) -> None:
     with_method(bench, method="reweighing")
-    plain, _ = trained
+    plain = bench.tune("none", "logistic_regression")
     mitigated = bench.run("mitigate", {})
     before, after = (read_frame(bench.store, one.outputs["train"]) for one in (bench.prepared, mitigated))
     pd.testing.assert_frame_equal(after.drop(columns="_fit_weight"), before)
@@ -201,7 +200,9 @@ def test_thresholds_of_groups_are_chosen_out_of_fold_and_measured_on_untouched_r
     chosen = found.values["thresholds"]
     assert chosen["all"] == evaluated.values["winner"]["threshold"]
     train = read_frame(bench.store, bench.prepared.outputs["train"])
-    score = read_frame(bench.store, tuned.outputs["out_of_fold"])["score"].to_numpy()
+    prior = Prior(**evaluated.values["winner"]["prior"])
+    assert prior.trained_share > 2 * prior.true_share
+    score = prior.correct(read_frame(bench.store, tuned.outputs["out_of_fold"])["score"].to_numpy())
     counted = (train["Class"] == 0).to_numpy() if equalise == "recall" else np.ones(len(train), dtype=bool)
     high = (train["Amount"] > 100).to_numpy()
     wanted = (score[counted] >= chosen["all"]).mean()

@@ -80,8 +80,9 @@ def make_prior(everything: Fold, train: Table, estimator: Any, *, sample_weight:
     labels, source = everything.labels(train), everything.resampled.source
     weight = np.ones(len(labels))
     if sample_weight:
-        means = np.array([train.weight[train.target == label].mean() for label in (0, 1)])
-        weight = np.where(source >= 0, train.weight[np.maximum(source, 0)], means[labels])
+        given = train.weight_in_fits
+        means = np.array([given[train.target == label].mean() for label in (0, 1)])
+        weight = np.where(source >= 0, given[np.maximum(source, 0)], means[labels])
     masses = np.array([weight[labels == label].sum() for label in (0, 1)])
     parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
     masses = masses * class_weights(parameters, masses)

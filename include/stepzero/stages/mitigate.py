@@ -25,6 +25,7 @@ from stepzero.learning.bias_comparison import (
     comparison_text,
     counts_sentence,
 )
+from stepzero.learning.prior import Prior
 from stepzero.learning.table import COPIES, FIT_WEIGHT, training_weight
 from stepzero.measures.checks import Booleans, Floats
 from stepzero.measures.mitigation import matching_threshold, oversampling, reweighing
@@ -79,7 +80,10 @@ def _thresholds(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> 
     train, test = (workspace.read_frame(prepared.output(side)) for side in ("train", "test"))
     _must_match(train, out_of_fold)
     scores = workspace.read_frame(evaluated.output("test_scores"))["score"].to_numpy(dtype=np.float64)
-    chosen = _chosen(train, out_of_fold["score"].to_numpy(dtype=np.float64), winner["threshold"], use_case)
+    learned = out_of_fold["score"].to_numpy(dtype=np.float64)
+    prior = Prior.from_json(winner.get("prior"))
+    # The threshold and the test scores are of corrected probabilities, where there is a correction.
+    chosen = _chosen(train, prior.correct(learned) if prior else learned, winner["threshold"], use_case)
     lines = np.where(_disfavoured(test, use_case.bias), chosen["disfavoured"], chosen["favoured"])
     before, after = (
         report_after(test, scores >= line, use_case.problem, use_case.bias) for line in (winner["threshold"], lines)
