@@ -31,6 +31,7 @@ from stepzero.core.stages import find_stage, load_stage
 from stepzero.execution.execute import Request, stage_key
 from stepzero.execution.planning import PlanRequest, make_plan
 from stepzero.execution.results import commit_result, read_input
+from stepzero.learning.drawing import BLUE, GREEN, GREY, INK, ORANGE, figure, png
 from stepzero.spec.environment import Environment, MachineType
 from stepzero.spec.load import load_environment
 from stepzero.spec.lock import lock_digest
@@ -40,6 +41,7 @@ from stepzero.spec.view import View
 OUT = Path(__file__).parent / "out"
 SAMPLERS = ("near_miss_1", "smote")
 MODELS = ("decision_tree", "random_forest", "xgboost")
+COLOURS = (GREY, BLUE, ORANGE, GREEN)
 MUST_AGREE = ("format", "data", "lock", "trained", "repeat")
 """What two result files must have in common; otherwise they did not do the same work."""
 
@@ -134,30 +136,30 @@ def render(lines: list[Result]) -> str:
 
 def draw(lines: list[Result], path: Path) -> None:
     """Draw training time and, where prices are declared, cost per training; the first machine is 1."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels = [("time", "Training time")]
     if all("cost_share" in line for line in lines):
         panels.append(("cost_share", "Cost per training"))
+    with figure(6.5 * len(panels), 4.5, columns=len(panels)) as (made, axes):
+        for (field, title), axis in zip(panels, [axes] if len(panels) == 1 else axes, strict=True):
+            _draw_shares(axis, lines, field, title)
+        made.legend(*made.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(made))
+
+
+def _draw_shares(axis: Any, lines: list[Result], field: str, title: str) -> None:
+    """Draw one group of bars per training, one bar per machine."""
     machines = list(dict.fromkeys(line["machine"] for line in lines))
     trainings = list(dict.fromkeys(line["training"] for line in lines))
-    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4.5), squeeze=False)
-    for (field, title), panel in zip(panels, axes[0], strict=True):
-        for number, machine in enumerate(machines):
-            heights = [line[field] for line in lines if line["machine"] == machine]
-            places = [place + number * 0.8 / len(machines) for place in range(len(trainings))]
-            panel.bar(places, heights, 0.8 / len(machines), align="edge", label=machine)
-        panel.axhline(1, color="black", linewidth=0.8)
-        panel.set_xticks([place + 0.4 for place in range(len(trainings))], trainings, rotation=30, ha="right")
-        panel.set(title=title, ylabel=f"{machines[0]} = 1")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper left", ncols=len(machines))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout(rect=(0, 0, 1, 0.94))
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    width = 0.8 / len(machines)
+    for number, machine in enumerate(machines):
+        heights = [line[field] for line in lines if line["machine"] == machine]
+        places = [place + (number + 0.5) * width for place in range(len(trainings))]
+        colour = COLOURS[number % len(COLOURS)]
+        axis.bar_label(axis.bar(places, heights, width, label=machine, color=colour), fmt="%.2f", fontsize=7)
+    axis.axhline(1, color=INK, linewidth=0.8)
+    axis.set_xticks([place + 0.4 for place in range(len(trainings))], trainings, rotation=30, ha="right")
+    axis.set(title=title, ylabel=f"{machines[0]} = 1")
 
 
 def _train(

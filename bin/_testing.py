@@ -28,6 +28,8 @@ WAITING = (TOGETHER, "browser", "e2e")
 """Parts of the first track: they wait for services most of the time."""
 SAYING = threading.Lock()
 COUNTS = ("passed", "failed", "errors", "skipped")
+NOT_RUN = "NOT RUN: "
+"""How a test begins its reason that the machine or the network keeps from running; said again at the very end."""
 NO_TESTS = 5
 USAGE = f"usage: bin/test [{'|'.join(PARTS)}] [-- pytest arguments]"
 
@@ -85,12 +87,13 @@ def ensure_chromium() -> None:
 def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
     """Run one pytest per part, in two tracks; print the time of each and one closing line for all."""
     sums = dict.fromkeys(COUNTS, 0)
-    bad, began = [], time.monotonic()
+    bad, left_out, began = [], [], time.monotonic()
 
     def run_track(track: list[str]) -> None:
         for part in track:
-            status, counts = run_part(python, part, extra, alone=len(tracks) == 1)
+            status, counts, reasons = run_part(python, part, extra, alone=len(tracks) == 1)
             with SAYING:
+                left_out.extend(f"{part}: {reason}" for reason in reasons)
                 for name in COUNTS:
                     sums[name] += counts[name]
                 if status not in (0, NO_TESTS):
@@ -99,6 +102,8 @@ def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
     tracks = two_tracks(grouped(parts))
     with ThreadPoolExecutor(len(tracks)) as threads:
         list(threads.map(run_track, tracks))
+    for line in left_out:
+        _bootstrap.say(line)
     if not sum(sums.values()) and not bad:
         bad.append("nothing ran")
     _bootstrap.say(f"all: {time.monotonic() - began:.1f} s" + (f"; failed: {', '.join(bad)}" if bad else ""))
@@ -119,13 +124,16 @@ def grouped(parts: list[str]) -> list[str]:
     return [TOGETHER if part == "e2e" else part for part in parts if part != "browser"]
 
 
-def run_part(python: Path, part: str, extra: list[str], *, alone: bool) -> tuple[int, dict[str, int]]:
-    """Run one folder; return pytest's status and what it counted. Beside others, its words are kept to its end."""
+def run_part(python: Path, part: str, extra: list[str], *, alone: bool) -> tuple[int, dict[str, int], list[str]]:
+    """Run one folder; return pytest's status, what it counted, and why something could not be run.
+
+    Beside others, its words are kept to its end.
+    """
     none, began = dict.fromkeys(COUNTS, 0), time.monotonic()
     folders = [_bootstrap.ROOT / "tests" / name for name in part.split("+")]
     if not any(file for folder in folders for file in folder.glob("**/test_*.py")):
         _bootstrap.say(f"{part}: no tests in {folders[0]}")
-        return NO_TESTS, none
+        return NO_TESTS, none, []
     _bootstrap.say(f"{part}: pytest {' '.join(f'tests/{folder.name}' for folder in folders)}")
     with tempfile.TemporaryDirectory(prefix="stepzero-test-") as reports:
         report, log = Path(reports) / "report.xml", Path(reports) / "log"
@@ -141,12 +149,13 @@ def run_part(python: Path, part: str, extra: list[str], *, alone: bool) -> tuple
                 check=False,
             )
         counts = read_counts(report) if report.exists() else {**none, "errors": 1}
+        reasons = read_reasons(report) if report.exists() else []
         with SAYING:
             sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
             sys.stdout.flush()
             if sum(counts.values()):
                 _bootstrap.say(f"{part}: {told(counts)} in {time.monotonic() - began:.1f} s")
-    return done.returncode, counts
+    return done.returncode, counts, reasons
 
 
 def workers(part: str) -> list[str]:
@@ -164,6 +173,13 @@ def read_counts(report: Path) -> dict[str, int]:
         counts["skipped"] += skipped
         counts["passed"] += int(suite.get("tests", 0)) - failed - errors - skipped
     return counts
+
+
+def read_reasons(report: Path) -> list[str]:
+    """Return why tests could not be run, each reason once."""
+    skipped = ET.parse(report).getroot().iter("skipped")  # noqa: S314 - pytest wrote it just now
+    said = (one.get("message", "").strip().partition("\n")[0] for one in skipped)
+    return list(dict.fromkeys(line for line in said if line.startswith(NOT_RUN)))
 
 
 def told(counts: dict[str, int]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stepzero.core.stages import STAGES
 from stepzero.spec.load import load_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,23 @@ def _check(*command: str) -> None:
 
 def test_dockerfile_has_no_lint() -> None:
     _check(str(BIN / "hadolint"), "Dockerfile")
+
+
+def test_dockerfile_names_no_architecture_and_takes_java_from_debian() -> None:
+    """It is built for linux/amd64 and linux/arm64 alike; only x86-64 has a Java among the wheels."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    instructions = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert re.findall(r"amd64|x86_64|arm64|aarch64|--platform", instructions) == []
+    assert "openjdk-17-jre-headless" in (ROOT / "packages.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_aws_environment_sends_every_stage_to_arm64() -> None:
+    aws = load_environment("aws")
+    granted = {name: aws.resources(name) for name in STAGES}
+    assert {name: one.platform for name, one in granted.items() if one.platform != "linux/arm64"} == {}
+    assert {one.pool for one in granted.values()} <= {*aws.pools, "default_pool"}
+    for name in ("resample", "tune"):
+        assert (granted[name].queue, granted[name].pool) == ("graviton", "graviton")
 
 
 def test_compose_file_fits_its_schema() -> None:

@@ -2,56 +2,71 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from arm64.lane import flow
 from arm64.lane.build import LOCKS, ROOT, Lane, build_lane
+from arm64.lane.dag import read_tasks
 from arm64.lane.debian import UnavailableError
-from arm64.lane.machine import Machine
+from arm64.lane.machine import USE_CASE, Machine, Started
 
 HOME = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero").resolve()
 REPORTS = HOME / "reports" / "arm64"
-NUMERIC_TESTS = ("tests/library/test_measures.py",)
-
-
-@dataclass
-class Background:
-    """Something that runs in the lane while the stages do."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def finish(self, timeout: float) -> str:
-        """Wait and return all output; a failure shows the end of it."""
-        status = self.process.wait(timeout)
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        assert status == 0, f"{self.name} on arm64 ended with {status}:\n{text[-6000:]}"
-        return text
+DAG_FILE = ROOT / "dags" / f"{USE_CASE}.py"
+LIBRARY = ROOT / "tests" / "library"
+NUMERIC_TESTS = ("test_measures*.py", "test_learning_transform.py", "test_learning_resample.py")
+"""Library tests that compute and are fast; every name that fits."""
+TOLD = pytest.StashKey[str]()
+"""The equality report, for the end of what pytest says."""
 
 
 @dataclass
 class Flows:
-    """Both runs of all stages."""
+    """Both runs of all stages, and what runs in the lane beside them."""
 
     native: Machine
     arm64: Machine
+    jobs: list[flow.Job]
     sample: str
     results: dict[str, flow.Results] = field(default_factory=lambda: {"native": {}, "arm64": {}})
     errors: dict[str, BaseException] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, Started] = field(default_factory=dict)
+    graviton3: Future[str] | None = None
 
     def machines(self) -> tuple[Machine, Machine]:
         """Return both machines."""
         return self.native, self.arm64
+
+    def finished(self, name: str, machine: str = "arm64") -> str:
+        """Wait for what runs beside the stages and return all its output; a failure shows the end of it."""
+        answer = self.beside[f"{machine} {name}"].finish()
+        assert answer.status == 0, f"{name} on {machine} ended with {answer.status}:\n{answer.log[-6000:]}"
+        getattr(self, machine).processor_seconds[name] = answer.processor_seconds
+        return answer.log
+
+    def kernels(self, machine: str) -> dict[str, Any]:
+        """Return scores of a logistic regression, and whose numerical code gave them."""
+        assert self.graviton3 is not None
+        text = self.graviton3.result() if machine == "graviton3" else self.finished("kernels", machine)
+        found: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
+        return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the equality report."""
+    if TOLD in config.stash:
+        terminalreporter.section("arm64 against x86-64")
+        terminalreporter.write_line(config.stash[TOLD])
+        terminalreporter.write_line(f"report: {REPORTS / 'equality.md'}")
 
 
 @pytest.fixture(scope="session")
@@ -66,62 +81,52 @@ def lane() -> Lane:
 
 
 @pytest.fixture(scope="session")
-def background(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Background]]:
-    """Start the import of every locked package and the numeric library tests, both emulated."""
-    folder = tmp_path_factory.mktemp("background")
-    locks = [str(lock) for lock in LOCKS]
-    script = str(ROOT / "tests" / "arm64" / "lane" / "imports.py")
-    # Of hypothesis' profiles this one knows no deadline: a slow machine is no fault.
-    options = ["-p", "no:cacheprovider", "-q", "--timeout", "600", "--hypothesis-profile=ci"]
-    tests = ["-m", "pytest", *options, *NUMERIC_TESTS]
-    started = {
-        "imports": _start(lane, folder, "imports", ["-P", script, *locks]),
-        "library": _start(lane, folder, "library", tests),
-    }
-    yield started
-    for one in started.values():
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
-
-
-@pytest.fixture(scope="session")
-def flows(lane: Lane, background: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
-    """Run every stage on both machines, side by side; a stage that fails ends only its own run."""
+def flows(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
+    """Run every stage of the DAG on both machines, side by side; a stage that fails ends only its own run."""
     folder = tmp_path_factory.mktemp("machines")
     sample = flow.write_sample(folder / "sample.csv")
     native = Machine("native", folder / "native", HOME / "cache")
     arm64 = Machine("arm64", folder / "arm64", HOME / "cache", lane)
-    both = Flows(native, arm64, sample)
+    both = Flows(native, arm64, flow.plan_jobs(read_tasks(DAG_FILE)), sample)
+    pool = ThreadPoolExecutor(3)
     try:
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda machine: _run(both, machine, folder / "sample.csv"), both.machines()))
+        running = [pool.submit(_run, both, machine, folder / "sample.csv") for machine in both.machines()]
+        both.beside |= {f"arm64 {name}": _start(arm64, folder, name) for name in ("imports", "pytest", "kernels")}
+        both.beside["native kernels"] = _start(native, folder, "kernels")
+        both.graviton3 = pool.submit(_on_graviton3, lane, folder)
+        for one in running:
+            one.result()
         yield both
-    finally:
+    finally:  # an interrupted wait too: a machine that is closed answers all who wait for it
         native.close()
         arm64.close()
+        pool.shutdown()
 
 
 def _run(both: Flows, machine: Machine, sample: Path) -> None:
-    began = time.monotonic()
     try:
         machine.start_tracking()
-        flow.run_flow(machine, sample, both.results[machine.name])
+        flow.run_flow(machine, sample, both.jobs, both.results[machine.name])
     except Exception as error:  # noqa: BLE001  # told by the test of the stage that is missing
         both.errors[machine.name] = error
-    both.seconds[machine.name] = round(time.monotonic() - began, 1)
 
 
-def _start(lane: Lane, folder: Path, name: str, arguments: list[str]) -> Background:
-    log = folder / f"{name}.log"
-    variables = {
-        "PYTHONPATH": "",
-        "SPARK_VERSION": "3.5",
-        "AIRFLOW_HOME": str(folder / "airflow"),
-        "PYTHONDONTWRITEBYTECODE": "1",
+def _start(machine: Machine, folder: Path, name: str) -> Started:
+    """Start what needs no stage as a child of the driver, which has imported most of it."""
+    variables = {"SPARK_VERSION": "3.5", "AIRFLOW_HOME": str(folder / "airflow"), "PYTHONDONTWRITEBYTECODE": "1"}
+    files = [str(file) for pattern in NUMERIC_TESTS for file in sorted(LIBRARY.glob(pattern))]
+    # The driver has imported what pytest would rewrite.
+    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "--assert=plain"]
+    arguments = {
+        "imports": list(map(str, LOCKS)),
+        "pytest": [*options, "-q", "--timeout=600", *files],
+        "kernels": [str(folder / "sample.csv")],
     }
-    environment = {**lane.environment(), **variables, "STEPZERO_HOME": str(folder / name)}
-    with log.open("wb") as stream:
-        command = [str(lane.python), *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
-    return Background(name, process, log)
+    return machine.start(*arguments[name], program=name, variables={**variables, "STEPZERO_HOME": str(folder / name)})
+
+
+def _on_graviton3(lane: Lane, folder: Path) -> str:
+    """Fit in a process of its own: the library chooses its code when it is loaded."""
+    command = [str(lane.graviton3), "-P", str(ROOT / "tests" / "arm64" / "lane" / "kernels.py")]
+    command.append(str(folder / "sample.csv"))
+    return subprocess.run(command, env=lane.environment(), capture_output=True, text=True, check=True).stdout

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from arm64.conftest import Background
+from arm64.conftest import Flows
 from arm64.lane.build import LOCKS, Lane
 from arm64.lane.imports import locked
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3000)
 _ELF_AARCH64 = b"\xb7\x00"
 
 
@@ -30,12 +31,6 @@ def test_java_is_17_for_arm64(lane: Lane) -> None:
     assert 'openjdk version "17.' in done.stderr
 
 
-def test_numerical_library_runs_the_code_of_graviton2(lane: Lane) -> None:
-    code = "import numpy, threadpoolctl; print(threadpoolctl.threadpool_info()[0]['architecture'])"
-    done = subprocess.run([lane.python, "-c", code], env=lane.environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "neoversen1"
-
-
 def test_every_compiled_file_is_arm64(lane: Lane) -> None:
     wheels = lane.python.parents[1] / "lib" / "python3.11" / "site-packages"
     libraries = [path for path in wheels.resolve().rglob("*.so*") if _head(path).startswith(b"\x7fELF")]
@@ -44,17 +39,18 @@ def test_every_compiled_file_is_arm64(lane: Lane) -> None:
     assert foreign == []
 
 
-def test_every_locked_package_can_be_imported(background: dict[str, Background]) -> None:
-    report = json.loads(background["imports"].finish(timeout=600).strip().splitlines()[-1])
-    names = {name for lock in LOCKS for name in locked(lock.read_text(encoding="utf-8"))}
+def test_every_locked_package_can_be_imported(flows: Flows) -> None:
+    report = json.loads(flows.finished("imports").strip().splitlines()[-1])
+    names = {name for lock in LOCKS for name in locked(lock.read_text(encoding="utf-8"), "aarch64")}
     seen = {entry.partition(":")[0] for entry in report["imported"]} | set(report["without_module"])
     assert report["failed"] == {}
     assert seen == names
+    assert report["versions"] == report["pinned"]
 
 
-def test_numeric_library_tests_pass(background: dict[str, Background]) -> None:
-    text = background["library"].finish(timeout=600)
-    assert " passed" in text
+def test_numeric_library_tests_pass(flows: Flows) -> None:
+    text = flows.finished("pytest")
+    assert re.search(r"\d{2,} passed", text), text[-2000:]
 
 
 def _head(path: Path) -> bytes:

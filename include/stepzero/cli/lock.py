@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from stepzero.core.errors import SetupError, bare
+from stepzero.core.errors import ServiceError, SetupError, bare
 from stepzero.spec.load import home_folder, include_folder
 
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 PYTHONS = ("3.11", "3.12")
 # PySpark comes as a source archive only: pure Python and jars.
 _BINARY = ("--only-binary", ":all:", "--no-binary", "pyspark")
+_UNREACHABLE = ("error sending request", "request failed after", "timed out", "network was disabled", "server error (5")
 _LOCKS = {"requirements.txt": "requirements/core.in", "requirements/test.txt": "requirements/test.in"}
 
 
@@ -42,6 +43,7 @@ def check_locks(project: Path, say: Callable[[str], None]) -> None:
 
     Raises:
         SetupError: One does not; says which and why.
+        ServiceError: The package index does not answer; nothing is known of the lock.
     """
     for target, source in _LOCKS.items():
         require_hashes(project / target)
@@ -89,6 +91,12 @@ def require_installable(project: Path, python: str, platform: str) -> None:
         _uv(project, [*command, *(word for target in _LOCKS for word in ("-r", target))])
 
 
+def is_unreachable(said: str) -> bool:
+    """Tell whether uv failed for want of an answer; what an index answered, such as "not found", says of the lock."""
+    text = said.lower()
+    return any(words in text for words in _UNREACHABLE) and "client error (4" not in text
+
+
 def count_packages(path: Path) -> int:
     """Return how many packages a lock pins."""
     return len(_entries(path))
@@ -127,6 +135,13 @@ def _uv(project: Path, arguments: list[str]) -> None:
     done = subprocess.run(
         [program, "pip", *arguments], cwd=project, env=variables, capture_output=True, text=True, check=False
     )
+    if done.returncode != 0 and is_unreachable(done.stderr):
+        raise ServiceError(
+            "package index",
+            value=bare(done.stderr.strip()[-180:]),
+            allowed="an index that answers",
+            action="check the network, then try again",
+        )
     if done.returncode != 0:
         raise SetupError(
             f"uv pip {arguments[0]} {' '.join(arguments[1:3])}",

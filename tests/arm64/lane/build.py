@@ -1,7 +1,8 @@
 """Building the lane: an arm64 root folder, the locked wheels, and a Python and a Java that run in emulation.
 
-Everything lies under ``$STEPZERO_HOME/cache/arm64``, each part named by the digest of what it was made
-from, so that a second run builds nothing and a changed lock builds only the wheels.
+Everything lies in the user's cache, each part named by the digest of what it was made from: a second run,
+in another clone too, builds nothing, and a changed lock builds only the wheels. A part is whole or not there;
+nothing that a test computes is kept in it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from types import ModuleType
 
 from arm64.lane import debian
 from arm64.lane.debian import UnavailableError
+from stepzero.cli.lock import is_unreachable
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = (ROOT / "requirements.txt", ROOT / "requirements" / "test.txt")
@@ -37,7 +39,9 @@ PROCESSOR = "neoverse-n1"
 """The core of Graviton2: numerical libraries choose the code they choose there."""
 GRAVITON3 = "OPENBLAS_CORETYPE=NEOVERSEV1 exec {emulator} -cpu max,sve256=on,sve-default-vector-length=32"
 """This emulator knows no Neoverse V1, but its vectors of 256 bits; the library is told which code to take."""
-_RECIPE = 2
+_RECIPE = 3
+_KEPT_DAYS = 14
+_FREE_GIGABYTES = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,21 +59,32 @@ class Lane:
 
     def environment(self) -> dict[str, str]:
         """Return the variables of a process in the lane."""
-        # The spawn helper is an arm64 program that the kernel here cannot start by itself.
+        # The spawn helper is an arm64 program that the kernel here cannot start by itself. Proving Spark's classes
+        # sound says nothing of arm64 and is dear when emulated.
         launch = "-Djdk.lang.Process.launchMechanism=FORK"
+        launch += " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         return {**kept, "JAVA_HOME": str(self.java_home), "JAVA_TOOL_OPTIONS": launch}
 
 
+def cache_folder() -> Path:
+    """Return where what was built is kept for all clones of a user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepzero" / "arm64"
+
+
 def build_lane(home: Path) -> Lane:
-    """Return the lane of a home, building what is missing.
+    """Return the lane, building what is missing with the tools of a home.
 
     Raises:
         UnavailableError: This machine cannot have it; says why.
     """
     _check_machine()
-    folder = home / "cache" / "arm64"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be made ({error.strerror}); set XDG_CACHE_HOME"
+        raise UnavailableError(msg) from error
     seconds: dict[str, float] = {}
     with _only_one(folder):
         debian_key = _digest(_RECIPE, debian.SUITE, PACKAGES, platform.machine())
@@ -106,18 +121,33 @@ def _cached(folder: Path, name: str, make: Callable[[Path], None], seconds: dict
     """Return a finished folder, made under another name first so that half of one is never used."""
     path = folder / name
     if not path.is_dir():
+        _check_space(folder)
         began = time.monotonic()
         part = folder / f"{name}.part"
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(folder / f"{name}.part.apt", ignore_errors=True)
         part.mkdir()
         make(part)
-        for old in folder.glob(f"{name.partition('-')[0]}-*"):
-            if old != part:
-                shutil.rmtree(old)
         part.rename(path)
         seconds[name.partition("-")[0]] = round(time.monotonic() - began, 1)
+    os.utime(path)
+    _forget_old(folder)
     return path
+
+
+def _check_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < _FREE_GIGABYTES:
+        msg = f"{folder} has {free:.1f} GB free and needs {_FREE_GIGABYTES:.0f}; make room, or set XDG_CACHE_HOME"
+        raise UnavailableError(msg)
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove what no clone has used for long; other clones may have other locks."""
+    oldest = time.time() - _KEPT_DAYS * 86_400
+    for made in folder.iterdir():
+        if made.is_dir() and made.stat().st_mtime < oldest:
+            shutil.rmtree(made)
 
 
 def _make_root(folder: Path) -> None:
@@ -138,6 +168,9 @@ def _make_wheels(folder: Path, home: Path) -> None:
     done = subprocess.run(
         [*command, *(f"--requirements={lock}" for lock in LOCKS)], capture_output=True, text=True, check=False
     )
+    if done.returncode and is_unreachable(done.stderr):
+        msg = f"the package index does not answer: {done.stderr.strip()[-600:]}"
+        raise UnavailableError(msg)
     if done.returncode:
         # Not "unavailable": a wheel that is missing for arm64 is a fault of the lock.
         msg = f"the lock does not install for {PLATFORM}:\n{done.stderr[-2000:]}"

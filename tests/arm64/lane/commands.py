@@ -1,8 +1,8 @@
-"""Run `stepzero` commands in one process that has imported what they import, each in a child of its own.
+"""Run commands in one process that has imported what they import, each in a child of its own.
 
 Under emulation the imports of a stage take half a minute, its work a second. This reads one JSON
-object a line (``id``, ``arguments``, ``log``) and answers each, when its child ended, with ``id``,
-``status`` and ``seconds``. It runs with the Python of either side, before a test package is there.
+object a line (``id``, ``program``, ``arguments``, ``log``, ``variables``) and answers each, when its child
+ended, with ``id``, ``status``, ``seconds`` and ``processor_seconds``. It runs with the Python of either side.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import runpy
 import selectors
 import signal
 import sys
@@ -18,6 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+PROGRAMS = {
+    "stepzero": lambda: importlib.import_module("stepzero.cli.main").main(),
+    "imports": lambda: runpy.run_path(str(Path(__file__).with_name("imports.py")), run_name="__main__"),
+    "kernels": lambda: runpy.run_path(str(Path(__file__).with_name("kernels.py")), run_name="__main__"),
+    "pytest": lambda: runpy.run_module("pytest", run_name="__main__"),
+}
 IMPORTED_FIRST = (
     "stepzero.cli.stage",
     "stepzero.execution.execute",
@@ -43,6 +50,7 @@ def main() -> None:
     """Answer commands until the standard input is closed, then end the children that still run."""
     for name in IMPORTED_FIRST:
         importlib.import_module(name)
+    _answer({"id": "imports", "status": 0, "seconds": 0.0, "processor_seconds": round(time.process_time(), 1)})
     running: dict[int, tuple[str, float]] = {}
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
@@ -70,7 +78,8 @@ def _start(command: dict[str, Any]) -> int:
     try:
         os.setsid()
         _redirect(Path(command["log"]))
-        status = _run(command["arguments"])
+        os.environ.update(command["variables"])
+        status = _run(command["program"], command["arguments"])
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -86,12 +95,11 @@ def _redirect(log: Path) -> None:
     os.dup2(stream, 2)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(program: str, arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.argv = ["stepzero", *arguments]
-    application = importlib.import_module("stepzero.cli.main").main
+    sys.argv = [program, *arguments]
     try:
-        application()
+        PROGRAMS[program]()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001  # this is the child's end, as the interpreter would tell it
@@ -104,11 +112,14 @@ def _run(arguments: list[str]) -> int:
 
 def _reap(running: dict[int, tuple[str, float]]) -> None:
     for child, (name, began) in list(running.items()):
-        ended, status = os.waitpid(child, os.WNOHANG)
+        ended, status, used = os.wait4(child, os.WNOHANG)
         if ended:
             del running[child]
-            seconds = round(time.monotonic() - began, 1)
-            _answer({"id": name, "status": os.waitstatus_to_exitcode(status), "seconds": seconds})
+            seconds = {
+                "seconds": round(time.monotonic() - began, 1),
+                "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
+            }
+            _answer({"id": name, "status": os.waitstatus_to_exitcode(status), **seconds})
 
 
 def _answer(answer: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -58,7 +58,6 @@ class Comparison:
     gaps: tuple[Gap, ...] = ()
     bytes_only: tuple[str, ...] = ()
     """Outputs with equal content in different bytes."""
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def largest(self, bounds: tuple[Bound, ...]) -> float:
         """Return the largest difference of content, addresses left out."""
@@ -80,13 +79,9 @@ def compare(stage: str, native: Side, other: Side, rows: pd.DataFrame | None = N
 
     Models count by the scores they give to `rows`: both are loaded here, whoever fitted them.
     """
-    seconds = {
-        name: float(side.result.get("profile", {}).get("wall_seconds", 0.0))
-        for name, side in (("native", native), ("arm64", other))
-    }
     same_key = native.result["key"] == other.result["key"]
     if native.result["digest"] == other.result["digest"]:
-        return Comparison(stage, equal=True, same_key=same_key, seconds=seconds)
+        return Comparison(stage, equal=True, same_key=same_key)
     found = list(gaps(native.result["values"], other.result["values"], "values"))
     found += gaps(_outcome(native), _outcome(other), "outcome")
     bytes_only = []
@@ -96,7 +91,7 @@ def compare(stage: str, native: Side, other: Side, rows: pd.DataFrame | None = N
         if not apart and _digest(native, name) != _digest(other, name):
             bytes_only.append(name)
     different = {"gaps": tuple(found), "bytes_only": tuple(bytes_only)}
-    return Comparison(stage, equal=False, same_key=same_key, seconds=seconds, **different)
+    return Comparison(stage, equal=False, same_key=same_key, **different)
 
 
 def _output_gaps(name: str, native: Side, other: Side, rows: pd.DataFrame | None) -> Iterator[Gap]:

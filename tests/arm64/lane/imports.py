@@ -1,4 +1,4 @@
-"""Import every package of a lock in this process and print, as JSON, which modules fail and why.
+"""Import every package of a lock in this process and print, as JSON, its version and which modules fail and why.
 
 Arguments: lock files. Runs with the Python of either side.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import platform
 import re
 import sys
 import warnings
@@ -16,32 +17,39 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==[^\s;\\]+(?:\s*;\s*([^\\]+))?", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?:\s*;\s*([^\\]+))?", re.MULTILINE)
 
 
 def main() -> None:
     """Import what the locks name; the last line of the output is the report."""
     warnings.simplefilter("ignore")
-    names = [name for lock in sys.argv[1:] for name in locked(Path(lock).read_text(encoding="utf-8"))]
-    report: dict[str, Any] = {"imported": [], "failed": {}, "without_module": []}
-    for name in names:
+    pinned: dict[str, str] = {}
+    for lock in sys.argv[1:]:
+        pinned |= locked(Path(lock).read_text(encoding="utf-8"))
+    report: dict[str, Any] = {"pinned": pinned, "versions": {}, "imported": [], "failed": {}, "without_module": []}
+    for name in pinned:
         _import(name, report)
     sys.__stdout__.write("\n" + json.dumps(report) + "\n")  # type: ignore[union-attr]
 
 
-def locked(text: str) -> list[str]:
-    """Return the names that a lock pins for this machine."""
+def locked(text: str, machine: str = platform.machine()) -> dict[str, str]:
+    """Return the names that a lock pins for an architecture, with their versions."""
     from packaging.markers import Marker
 
-    return [name for name, marker in _PINNED.findall(text) if not marker or Marker(marker.strip()).evaluate()]
+    there = {"platform_machine": machine}
+
+    found = _PINNED.findall(text)
+    return {name: version for name, version, marker in found if not marker or Marker(marker.strip()).evaluate(there)}
 
 
 def _import(name: str, report: dict[str, Any]) -> None:
     try:
-        modules = _modules(distribution(name))
+        found = distribution(name)
     except PackageNotFoundError:
         report["failed"][name] = "not installed"
         return
+    report["versions"][name] = found.version
+    modules = _modules(found)
     if not modules:
         report["without_module"].append(name)
     for module in modules:

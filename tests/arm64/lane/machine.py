@@ -34,8 +34,25 @@ class Answer:
     """How a command ended."""
 
     status: int
-    seconds: float
+    processor_seconds: float
+    """Of all its processes."""
     log: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs, or has ended."""
+
+    answers: queue.Queue[dict[str, Any]]
+    """Where its end will be told."""
+    log: Path
+
+    def finish(self) -> Answer:
+        """Wait for its end."""
+        answer = self.answers.get()
+        self.answers.put(answer)  # for whoever asks again
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        return Answer(int(answer["status"]), float(answer["processor_seconds"]), text)
 
 
 class Machine:
@@ -59,6 +76,8 @@ class Machine:
         self._write = threading.Lock()
         (home / "logs").mkdir(parents=True)
         (home / "cache").symlink_to(cache)
+        self.processor_seconds: dict[str, float] = {}
+        """What each command used; a busy machine says nothing by the clock."""
         self.store = Store(f"file://{home}/store")
         (home / "secrets").mkdir()
         (home / "secrets" / "endpoint_token").write_text("a token of this test", encoding="utf-8")
@@ -93,25 +112,26 @@ class Machine:
 
     def run(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> Answer:
         """Run ``stepzero ARGUMENTS`` and wait; other statuses than expected are errors."""
-        answer = self._finished(*self.start(*arguments))
+        answer = self.start(*arguments).finish()
         if answer.status not in expect:
             msg = f"stepzero {' '.join(arguments)} on {self.name}: status {answer.status}\n{answer.log[-5000:]}"
             raise CommandError(msg)
         return answer
 
-    def start(self, *arguments: str) -> tuple[queue.Queue[dict[str, Any]], Path]:
-        """Start ``stepzero ARGUMENTS``; return where its end will be told, and its log."""
+    def start(self, *arguments: str, program: str = "stepzero", variables: Mapping[str, str] | None = None) -> Started:
+        """Start ``stepzero ARGUMENTS``, or another program that the driver knows."""
         driver = self._started()
         answers: queue.Queue[dict[str, Any]] = queue.Queue()
         with self._write:
             assert driver.stdin is not None
-            name = f"{len(self._waiting):03}-{'-'.join(arguments[:2])}".replace("/", "_").replace(":", ".")
+            words = [program, *arguments[:2]] if program == "stepzero" else [program]
+            name = f"{len(self._waiting):03}-{'-'.join(words)}".replace("/", "_").replace(":", ".")
             self._waiting[name] = answers
             log = self.home / "logs" / f"{name}.log"
-            line = json.dumps({"id": name, "arguments": list(arguments), "log": str(log)})
-            driver.stdin.write(line.encode() + b"\n")
+            asked = {"id": name, "program": program, "arguments": list(arguments), "log": str(log)}
+            driver.stdin.write(json.dumps({**asked, "variables": dict(variables or {})}).encode() + b"\n")
             driver.stdin.flush()
-        return answers, log
+        return Started(answers, log)
 
     def stage(
         self,
@@ -126,14 +146,16 @@ class Machine:
         arguments = ["stage", stage, "--use-case", USE_CASE, "--run", run, "--attempt", "1"]
         arguments += ["--inputs", json.dumps(dict(inputs or {}))]
         arguments += ["--parameters", json.dumps(dict(parameters or {}))]
-        self.run(*arguments, "--label", label)
+        answer = self.run(*arguments, "--label", label)
+        self.processor_seconds[f"{stage} {label}".strip()] = answer.processor_seconds
         noted: dict[str, Any] = self.store.read_json(pointer_uri(USE_CASE, run, stage, label))["result"]
         return noted
 
     def close(self) -> None:
         """End every process of this machine; the driver ends its own children."""
         if self._driver and self._driver.stdin:
-            self._driver.stdin.close()
+            with contextlib.suppress(OSError):  # a driver that died reads no more
+                self._driver.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._driver.wait(timeout=30)
         for child in self._children:
@@ -144,11 +166,6 @@ class Machine:
                     break
                 except subprocess.TimeoutExpired:
                     continue
-
-    def _finished(self, answers: queue.Queue[dict[str, Any]], log: Path) -> Answer:
-        answer = answers.get()
-        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        return Answer(int(answer["status"]), float(answer["seconds"]), text)
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._write:
@@ -162,10 +179,12 @@ class Machine:
         assert driver.stdout is not None
         for line in driver.stdout:
             answer = json.loads(line)
+            if answer["id"] == "imports":
+                self.processor_seconds["imports of all stages"] = float(answer["processor_seconds"])
             if answer["id"] in self._waiting:
                 self._waiting[answer["id"]].put(answer)
         for answers in self._waiting.values():  # it died: let nobody wait for ever
-            answers.put({"status": -1, "seconds": 0.0})
+            answers.put({"status": -1, "processor_seconds": 0.0})
 
     def _spawn(
         self, command: list[str], environment: dict[str, str], name: str, *, pipes: bool = False

@@ -40,7 +40,7 @@ EQUAL = "equal to the last bit"
 
 
 def _stage(one: Comparison, bounds: tuple[Bound, ...]) -> dict[str, Any]:
-    told: dict[str, Any] = {"stage": one.stage, "seconds": one.seconds}
+    told: dict[str, Any] = {"stage": one.stage}
     if one.equal:
         return told | {"result": EQUAL}
     reasons = [
@@ -65,6 +65,8 @@ def render(report: dict[str, Any]) -> str:
         largest = _told(stage.get("largest", 0.0)) if "largest" in stage else "0"
         lines.append(f"| {stage['stage']} | {stage['result']} | {largest} | {why} |")
     lines += ["", *(f"Not run: {what}" for what in report.get("not_run", []))]
+    for machine, used in report.get("processor_seconds", {}).items():
+        lines.append(f"{machine}: {sum(used.values()):.0f} s of processor time on {report['sample']}")
     return "\n".join(lines) + "\n"
 
 
