@@ -99,11 +99,10 @@ def _run(
     run = analyzers.AnalysisRunner(session).onData(frame.select("*", *renamed))
     for analyzer in asked:
         run = run.addAnalyzer(analyzer)
-    return metric_map(run.run())
+    return _metric_map(run.run())
 
 
-def metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
-    """Return values and failures of a finished run by (name, instance)."""
+def _metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
     values: dict[Any, float] = {}
     failures: dict[Any, str] = {}
     iterator = context.metricMap().iterator()

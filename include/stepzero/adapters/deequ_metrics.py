@@ -96,8 +96,6 @@ def _measure(session: SparkSession, frame: DataFrame, metrics: Mapping[str, Metr
 def _run(
     session: SparkSession, frame: DataFrame, metrics: Mapping[str, Metric], aliases: Mapping[str, str]
 ) -> tuple[dict[Any, float], dict[Any, str]]:
-    from stepzero.adapters.deequ import metric_map
-
     with warnings.catch_warnings():
         # PyDeequ 1.7 has invalid escapes in its sources: Python says so wherever it compiles them.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -116,6 +114,21 @@ def _run(
             asked = kind([alias]) if metric.metric in {"uniqueness", "distinct_count"} else kind(alias)
         run = run.addAnalyzer(asked)
     return metric_map(run.run())
+
+
+def metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
+    """Return values and failures of a finished run by (name, instance): nothing is dropped from the metric map."""
+    values: dict[Any, float] = {}
+    failures: dict[Any, str] = {}
+    iterator = context.metricMap().iterator()
+    while iterator.hasNext():
+        metric = iterator.next()._2()  # noqa: SLF001 - the name of a Scala pair's second member
+        name, result = (metric.name(), metric.instance()), metric.value()
+        if result.isSuccess():
+            values[name] = float(result.get())
+        else:
+            failures[name] = str(result.failed().get().toString())
+    return values, failures
 
 
 def _name(metric: Metric, aliases: Mapping[str, str]) -> tuple[str, str]:

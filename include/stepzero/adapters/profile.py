@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.deequ_metrics import metric_map
 from stepzero.adapters.spark import quoted
 
 if TYPE_CHECKING:
@@ -108,8 +109,6 @@ def _measure(
             asked += [analyzers.MinLength(alias), analyzers.MaxLength(alias)]
         for analyzer in asked:
             run = run.addAnalyzer(analyzer)
-    from stepzero.adapters.deequ import metric_map
-
     values, _ = metric_map(run.run())
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
@@ -118,8 +117,6 @@ def _uniqueness(session: SparkSession, frame: DataFrame, places: Sequence[int]) 
     if not places:
         return {}
     analyzers = _analyzers()
-    from stepzero.adapters.deequ import metric_map
-
     run = analyzers.AnalysisRunner(session).onData(frame)
     for place in places:
         run = run.addAnalyzer(analyzers.Uniqueness([f"c{place}"]))
