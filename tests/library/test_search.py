@@ -173,6 +173,13 @@ SEVERAL: dict[str, Any] = {
 }
 
 
+def test_steps_are_round_numbers() -> None:
+    model = Model.model_validate({"space": {"x": {"at_least": 0.1, "at_most": 0.35, "step": 0.1}}})
+    assert listed(model) == [{"x": 0.1}, {"x": 0.2}, {"x": 0.3}]
+    assert all(describe(model, one) for one in listed(model))
+    assert {one["x"] for one in draws(model, range(30), 7)} == {0.1, 0.2, 0.3}
+
+
 def test_several_algorithms_in_one_search(tmp_path: Path) -> None:
     models = {"best_of_three": {"algorithms": SEVERAL}}
     done = _tune(_bench(tmp_path, models), "best_of_three")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from stepzero.adapters.presence import BeatingPresence, LockedPresence, open_pre
 from stepzero.adapters.store import Store
 from stepzero.learning.shared import SharedTrials
 from stepzero.learning.trial import Trial
+from support.cards import FOLDS, Bench, made_up_cards
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -91,3 +93,27 @@ def test_beats_go_on_by_themselves() -> None:
         pass
     one.close()
     assert isinstance(open_presence(store, "workers"), BeatingPresence)
+
+
+def test_the_second_worker_begins_at_the_other_end_and_waits_for_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", logger="stepzero")
+    models = {"decision_tree": {"max_depth": [2, 3, 4]}}
+    bench = Bench(tmp_path, made_up_cards(rows=400, frauds=40), train={"folds": FOLDS, "models": models})
+    bench.shared = "work"
+    first = SharedTrials(bench.store, "work", greater_is_better=True)
+    assert first.claim("0-0") == 1
+    waited: list[int] = []
+
+    def wait(_: SharedTrials) -> None:
+        waited.append(len(caplog.records))
+        first.__exit__()  # the first worker is lost
+
+    monkeypatch.setattr(SharedTrials, "wait", wait)
+    done = bench.tune("none", "decision_tree")
+    fits = re.findall(r"fold 0, fit (\d) of 3", caplog.text)
+    assert fits == ["3", "2", "1"]
+    assert len(waited) == 1
+    assert [trial["parameters"]["max_depth"] for trial in done.values["trials"]] == [2, 3, 4]
+    assert [record.tags.get("attempt", "")[:1] for record in done.records] == ["2", "", ""]

@@ -156,7 +156,8 @@ class _Walk:
             stopped = self._spent(done) if waiting and limited else None
             if stopped or not waiting:
                 break
-            for group in waiting:
+            # Whoever comes second begins at the other end, where a grid has its longest fits: so both end together.
+            for group in [waiting[0], *reversed(waiting[1:])]:
                 if attempt := self.shared.claim(_unit(number, group)):
                     place = _Place(groups, len(groups) - len(waiting))
                     self._do(number, asked, group, attempt, place)

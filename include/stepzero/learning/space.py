@@ -80,11 +80,10 @@ def _walk(model: Model, choose: Choose, prefix: str = "") -> Parameters:
     if model.algorithms:
         name = choose(ALGORITHM, ALGORITHM, Parameter(values=tuple(model.algorithms)))
         return {ALGORITHM: name, **_walk(model.algorithms[name], choose, f"{name}.")}
-    chosen: Parameters = {}
-    for name in in_order(model.searched):
-        parameter = model.searched[name]
-        if counts(parameter, chosen):
-            chosen[name] = choose(f"{prefix}{name}", name, parameter)
+    space, chosen = model.searched, Parameters()
+    for name in in_order(space):
+        if counts(space[name], chosen):
+            chosen[name] = choose(f"{prefix}{name}", name, space[name])
     return chosen
 
 
@@ -115,7 +114,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     low, high, step = parameter.at_least or 0, parameter.at_most or 0, parameter.step
     logarithmic = parameter.scale == "log"
     # The last step that is within: Optuna warns of one that is not.
-    last = low + int((high - low) / step + 1e-9) * step if step else high
+    last = round(low + int((high - low) / step + 1e-9) * step, 12) if step else high
     if parameter.is_whole:
         return IntDistribution(int(low), int(last), log=logarithmic, step=int(step or 1))
     return FloatDistribution(float(low), float(last), log=logarithmic, step=float(step) if step else None)

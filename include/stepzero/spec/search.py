@@ -85,7 +85,8 @@ class Parameter(Section):
         if step is None or self.at_least is None or self.at_most is None:
             return None
         count = int((self.at_most - self.at_least) / step + 1e-9) + 1
-        return tuple(self.at_least + step * number for number in range(min(count, MOST_CANDIDATES + 1)))
+        # Rounded: three steps of 0.1 are 0.3, not 0.30000000000000004.
+        return tuple(round(self.at_least + step * number, 12) for number in range(min(count, MOST_CANDIDATES + 1)))
 
     def allows(self, value: Any) -> bool:
         """Tell whether a value lies within: one of an earlier search may not."""
@@ -96,7 +97,8 @@ class Parameter(Section):
             return False
         if not self.at_least <= value <= self.at_most or (self.is_whole and not isinstance(value, int)):
             return False
-        return self.step is None or abs((value - self.at_least) / self.step % 1) < 1e-9
+        steps = float(value - self.at_least) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) < 1e-9
 
     def _kind_fault(self) -> str | None:
         bounds = [one for one in (self.at_least, self.at_most) if one is not None]
