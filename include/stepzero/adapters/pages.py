@@ -91,7 +91,7 @@ _FACTS = _TEMPLATES.from_string("""\
 </dl>
 """)
 _FIGURE = _TEMPLATES.from_string("""\
-<figure{% if not themed %} class="paper"{% endif %} role="img" aria-label="{{ alt }}">
+<figure{% if not themed %} class="paper{{ ' wide' if wide }}"{% endif %} role="img" aria-label="{{ alt }}">
 {{ inside }}
 {% if caption %}
 <figcaption>{{ caption }}</figcaption>
@@ -155,17 +155,18 @@ def link(label: object, address: str) -> Markup:
     return Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(address, label)
 
 
-def picture(png: bytes, alt: str, caption: str = "") -> Markup:
+def picture(png: bytes, alt: str, caption: str = "", *, wide: bool = False) -> Markup:
     """Return a PNG inside the page, on white paper in the dark, too.
 
     Args:
         png: The picture.
         alt: What it shows, in words.
         caption: Shown below it.
+        wide: Whether it keeps its width on a phone, and scrolls sideways.
     """
     data = base64.b64encode(png).decode()
     inside = Markup('<img src="data:image/png;base64,{}" alt="">').format(data)
-    return _marked(_FIGURE.render(inside=inside, alt=alt, caption=caption, themed=False))
+    return _marked(_FIGURE.render(inside=inside, alt=alt, caption=caption, themed=False, wide=wide))
 
 
 def drawing(svg: bytes, alt: str, caption: str = "") -> Markup:
@@ -174,7 +175,7 @@ def drawing(svg: bytes, alt: str, caption: str = "") -> Markup:
     It becomes part of the page as it is: never give it one that we did not draw.
     """
     inside = Markup(_PROLOGUE.sub("", svg.decode(), count=1))  # noqa: S704 - drawn by us
-    return _marked(_FIGURE.render(inside=inside, alt=alt, caption=caption, themed=True))
+    return _marked(_FIGURE.render(inside=inside, alt=alt, caption=caption, themed=True, wide=False))
 
 
 def _marked(rendered: str) -> Markup:

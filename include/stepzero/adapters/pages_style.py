@@ -44,6 +44,8 @@ figure{{margin:1rem 0}}
 figure svg,figure img{{display:block;max-width:100%;height:auto}}
 figure.paper img{{background:#fff;border-radius:.5rem}}
 .beside{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 1.5rem}}
+.scroll+.stack,.stack+.stack{{margin-top:1.4rem}}
+figure.wide{{overflow-x:auto}}
 figcaption{{color:var(--soft);font-size:.9rem;margin-top:.3rem}}
 @media (max-width:40rem){{
 .stack thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
@@ -51,6 +53,7 @@ figcaption{{color:var(--soft);font-size:.9rem;margin-top:.3rem}}
 .stack tr{{padding:.6rem 0;border-bottom:1px solid var(--line)}}
 .stack td{{display:flex;gap:.8rem;border:0;padding:.12rem 0;text-align:left;white-space:normal;overflow-wrap:anywhere}}
 .stack td::before{{content:attr(data-label);flex:0 0 7rem;color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}}
+figure.wide img{{max-width:none;width:48rem}}
 .stack td:empty,.stack td[data-label=""]::before{{display:none}}
 }}
 @media print{{main{{max-width:none;padding:0}}section{{break-inside:avoid-page}}}}

@@ -24,6 +24,8 @@ TITLES = {
     "cost": "mean cost of a row",
 }
 TABLE = ("average_precision", "roc_auc", "f1", "precision", "recall")
+WIDE = {"table", "calibration", "tree", "shap_local"}
+"""Pictures that would be unreadable at a phone's width."""
 _STATES: dict[str, State] = {"PASS": "good", "QUARANTINE": "warning", "FAIL": "bad"}
 _SHORT = 12
 """Hex digits of a digest that are shown; the JSON has all."""
@@ -69,13 +71,19 @@ def _sentence(dossier: Mapping[str, Any]) -> tuple[str, State]:
 def _facts(dossier: Mapping[str, Any]) -> Markup:
     model = dossier["model"]
     metrics = model.get("metrics") or {}
-    shown = [(TITLES.get(name, name), _interval(value)) for name, value in metrics.items()]
+    shown = [_fact(TITLES.get(name, name), value) for name, value in metrics.items()]
     if model.get("threshold") is not None:
-        shown.append(("threshold", f"{model['threshold']:.4g}"))
+        shown.append(("threshold", f"{model['threshold']:.3g}"))
     held = (dossier["data"]["sides"].get("test") or {}).get("rows")
     if held:
         shown.append(("held-out rows", f"{held:,}"))
     return facts(shown)
+
+
+def _fact(name: str, value: Any) -> tuple[str, str]:
+    if not isinstance(value, Mapping):
+        return name, f"{value:.3f}"
+    return f"{name}, {value['low']:.3f} to {value['high']:.3f}", f"{value['value']:.3f}"
 
 
 def _decision(dossier: Mapping[str, Any]) -> Markup:
@@ -137,11 +145,11 @@ def _table(dossier: Mapping[str, Any]) -> Markup:
     for row in dossier["table"]:
         cell = row["sampler"], row["model"]
         if row["failed"]:
-            rows.append([*cell, badge("failed", "bad"), *[None] * (len(TABLE) - 1), row["failed"]])
+            rows.append([*cell, badge("failed", "bad"), row["failed"], *[None] * (len(TABLE) - 1)])
         else:
             said = badge("promoted", "good") if cell == winner else _against(against.get(cell))
-            rows.append([*cell, *(_interval(row[name]) for name in TABLE), said])
-    columns = ["resampler", "model", *(TITLES[name] for name in TABLE), "against the promoted one"]
+            rows.append([*cell, said, *(_interval(row[name]) for name in TABLE)])
+    columns = ["resampler", "model", "against the promoted one", *(TITLES[name] for name in TABLE)]
     return table(columns, rows, caption="With confidence intervals; differences after Holm's correction")
 
 
@@ -255,7 +263,7 @@ def _origin(dossier: Mapping[str, Any]) -> Markup:
 
 
 def _pictures(pictures: Mapping[str, bytes], told: Mapping[str, str]) -> list[Markup]:
-    return [picture(pictures[name], words) for name, words in told.items() if name in pictures]
+    return [picture(pictures[name], words, wide=name in WIDE) for name, words in told.items() if name in pictures]
 
 
 def _interval(value: Any) -> str:

@@ -7,6 +7,7 @@ where its program ``dot`` is on this machine, by matplotlib otherwise: the same 
 from __future__ import annotations
 
 import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +150,7 @@ def _by_matplotlib(tree: Picture) -> bytes:
         axis.set_xlim(-0.7, max(x for x, _, _ in places) + 0.7)
         axis.set_ylim(-max(depth for _, depth, _ in places) - 0.5, 0.5)
         axis.set_axis_off()
-        axis.set_title(tree.title, parse_math=False)
+        axis.set_title("\n".join(textwrap.wrap(tree.title, 80)), parse_math=False)
         return png(made)
 
 
