@@ -89,6 +89,8 @@ def test_history_shows_bounds(last: float, lower: float | None, upper: float | N
     html = report_page(BATCH, verdict(), FINDINGS, {}, history=[series(last, lower, upper)]).decode()
     assert f"Size {EVIL}: {said} " in f"{words(html)} "
     assert html.count("<svg") == 1
+    assert "A cross is a batch that was refused" in html
+    assert "grey band" not in html, "there is none"
 
 
 def test_one_batch_is_no_history() -> None:

@@ -135,12 +135,15 @@ def test_history_grows_by_accepted_batches_and_ten_failed_ones_move_no_bound(gat
         "points": 0, "needed": 1, "passed": True,
     }  # fmt: skip
     assert "not enough history: 0 of 3 accepted batches" in first.text("report")
+    assert "<svg" not in first.text("report"), "one batch is no history"
     for day, rows in ((2, 11), (3, 10)):
         assert judge_day(gate, day, small(rows)).outcome is Outcome.PASS
     before = judge_day(gate, 20, small(10))
     for day in range(4, 14):
         poisoned = judge_day(gate, day, small(200).assign(amount=1e6), RULES[:2])
         assert poisoned.outcome is Outcome.FAIL
+    assert "size (relative change): 10, within 5 to 20" in before.text("report")
+    assert "size (relative change): 200, outside 5 to 20" in poisoned.text("report")
     told = poisoned.reasons["relative_change"]
     assert told.sentence() == (
         "relative_change of size: observed 200, allowed at least 5 and at most 20 (from the accepted batch before)"

@@ -14,7 +14,7 @@ from stepzero.core.verdict import Verdict
 from stepzero.measures.quality import Counts, Finding, decide
 from stepzero.spec import quality as spec
 from stepzero.stages.quality_anomalies import check_anomaly_rules, judge_against_history, told_anomalies
-from stepzero.stages.quality_page import about, report_page, sample_of
+from stepzero.stages.quality_page import about, report_page, sample_of, series_of
 from stepzero.stages.quality_report import picture, table
 from stepzero.stages.quality_rules import RowRule, broken_column, check_batch_rules, interval, row_rules
 
@@ -63,21 +63,25 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     judged.unpersist()
     if verdict.accepted:
         _enter(workspace, use_case.name, outputs)
-    values = {
-        "rows": counts.rows,
-        "accepted": counts.accepted,
-        "quarantined": counts.quarantined,
-        "broken": {rule.label: broken[rule.label] for rule in rules if broken[rule.label]},
-    } | told_anomalies(anomalies)
-    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, measured)
+    watched = told_anomalies(anomalies)
+    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, measured, watched)
     return StageResult(
         outputs=outputs,
-        values=values,
+        values=_values(counts, broken) | watched,
         verdict=verdict,
         summary=verdict.sentence(),
         records=(_record(verdict, counts),),
         history=history,
     )
+
+
+def _values(counts: Counts, broken: dict[str, int]) -> dict[str, Any]:
+    return {
+        "rows": counts.rows,
+        "accepted": counts.accepted,
+        "quarantined": counts.quarantined,
+        "broken": {label: rows for label, rows in broken.items() if rows},
+    }
 
 
 def _judged(frame: DataFrame, rules: list[RowRule]) -> DataFrame:
@@ -217,6 +221,7 @@ def _write_reports(
     findings: list[Finding],
     verdict: Verdict,
     measured: Measured,
+    watched: dict[str, Any],
 ) -> dict[str, Reference]:
     workspace.log.info("%s", table(findings, verdict))
     metrics = {
@@ -227,7 +232,9 @@ def _write_reports(
     }
     judged = about(use_case, workspace.plan.batch, rows)
     sample = sample_of(workspace.store, rows.get("quarantined"))
-    report = report_page(judged, verdict, findings, measured.profile, sample=sample)
+    earlier = [(point.partition, point.values) for point in workspace.plan.history]
+    history = series_of(watched.get("anomalies", []), earlier, judged.partition)
+    report = report_page(judged, verdict, findings, measured.profile, sample=sample, history=history)
     return {
         "metrics": workspace.write_json("metrics.json", metrics),
         "report": workspace.write_file("quality.html", report),

@@ -99,7 +99,7 @@ def report_page(
         parts.append(_quarantine(batch, verdict, sample))
     told = [series for series in history if len(series.points) > 1]
     if told:
-        parts.append(section("History", _LEGEND, beside(*(_chart(series) for series in told))))
+        parts.append(section("History", text(_legend(told)), beside(*(_chart(series) for series in told))))
     parts.append(section("Rules", _rules(findings)))
     if profile:
         parts.append(section("Columns", _profile(profile)))
@@ -246,10 +246,17 @@ def _number(kind: str, value: float | None) -> str:
     return f"{value:.2%}" if kind == "Completeness" else f"{value:,.6g}"
 
 
-_LEGEND = text(
-    "Each metric over the batches before this one. The grey band is what was allowed, from accepted batches only; "
-    "a cross is a batch that was refused, which moves no bound; the last point is this batch."
-)
+def _legend(history: Sequence[Series]) -> str:
+    """Return how to read the charts, and of what they may show only what they do."""
+    points = [point for series in history for point in series.points[:-1]]
+    told = (
+        "Each metric over the batches before this one. The ring is this batch, the dashes are what was allowed for it."
+    )
+    if any(point.lower is not None or point.upper is not None for point in points):
+        told += " The grey band is what was allowed before."
+    if not all(point.accepted for point in points):
+        told += " A cross is a batch that was refused; it moves no bound."
+    return told
 
 
 def _chart(series: Series) -> Markup:
