@@ -132,7 +132,7 @@ def test_results_command(store: Store) -> None:
     shown = CliRunner().invoke(app, ["results", "r1"])
     assert shown.exit_code == 0, shown.output
     assert "0.800 (0.70–0.90)" in shown.output
-    assert "champion: version 7, xgboost on rows resampled by smote, threshold 0.4100" in shown.output
+    assert "champion: version 7, xgboost on rows resampled by smote, threshold 0.41" in shown.output
     told = json.loads(CliRunner().invoke(app, ["results", "r1", "--json"]).output)
     assert told["table"] == [ROW]
     assert told["stages"]["quality_gate"] == {"rows": 3}

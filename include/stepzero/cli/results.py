@@ -62,7 +62,7 @@ def print_results(found: RunResults) -> None:
     if winner:
         console.print(
             f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}, "
-            f"threshold {winner['threshold']:.4f}",
+            f"threshold {winner['threshold']:.4g}",
             markup=False,
             highlight=False,
         )
