@@ -186,8 +186,9 @@ def answer(api: AirflowApi, reply: Callable[[AirflowApi, dict[str, Any]], None])
 
 
 def test_person_sees_what_is_approved_and_says_yes(
-    run: Any, environment: Store, api: AirflowApi, capsys: pytest.CaptureFixture[str]
+    run: Any, environment: Store, api: AirflowApi, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     seen: list[dict[str, Any]] = []
 
     def approve(api: AirflowApi, found: dict[str, Any]) -> None:
@@ -200,10 +201,7 @@ def test_person_sees_what_is_approved_and_says_yes(
     thread.join(timeout=5)
     assert ended.state == "success"
     assert seen[0]["subject"] == "May version 3 of credit_card_fraud serve?"
-    assert (
-        "A person is asked: May version 3 of credit_card_fraud serve? · Answer: http://127.0.0.1:"
-        in capsys.readouterr().out
-    )
+    assert "A person is asked: May version 3 of credit_card_fraud serve? · Answer: http://127.0.0.1:" in caplog.text
     for words in (
         "| Champion now | version 2 |",
         "0.800 (0.700 to 0.900)",
