@@ -1,0 +1,184 @@
+"""Feature groups: no value from after the moment is ever seen, whatever arrives in whatever order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.feature_history import append_history, history_members, read_history
+from stepzero.adapters.store import Store
+from stepzero.core.errors import InputError, SpecError
+from stepzero.learning.as_known import as_known, snapshot, training_set
+from stepzero.spec.features import FeatureGroup
+from stepzero.spec.load import validate
+from support.claims import claims_file
+
+GROUP = FeatureGroup(record_id="policy", event_time="event", known_time="known")
+DAY = 86_400
+VERSIONS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99)), max_size=25)
+ASKED = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=8)
+
+
+def history_of(versions: list[tuple[int, int, int, int]]) -> pd.DataFrame:
+    frame = pd.DataFrame(versions, columns=["policy", "event", "known", "value"], dtype="int64")
+    return frame.assign(event=frame["event"] * DAY, known=frame["known"] * DAY)
+
+
+def rows_of(asked: list[tuple[int, int]]) -> pd.DataFrame:
+    return pd.DataFrame({"policy": [one[0] for one in asked], "moment": [one[1] * DAY for one in asked]})
+
+
+@settings(max_examples=50)
+@given(VERSIONS, ASKED)
+def test_no_value_from_after_the_moment_is_ever_seen(
+    versions: list[tuple[int, int, int, int]], asked: list[tuple[int, int]]
+) -> None:
+    """Random histories, with late corrections (known long after the event) and ties in either time."""
+    found = as_known(history_of(versions), rows_of(asked), GROUP, as_of="moment")["value"]
+    assert len(found) == len(asked)
+    for (policy, moment), value in zip(asked, found, strict=True):
+        known = [one for one in versions if one[0] == policy and one[1] <= moment and one[2] <= moment]
+        if not known:
+            assert pd.isna(value)
+            continue
+        latest = max((one[1], one[2]) for one in known)
+        assert value in {one[3] for one in known if (one[1], one[2]) == latest}
+
+
+@settings(max_examples=20)
+@given(VERSIONS, ASKED, st.randoms())
+def test_what_comes_later_in_either_time_and_the_order_of_arrival_change_nothing(
+    versions: list[tuple[int, int, int, int]], asked: list[tuple[int, int]], random: Any
+) -> None:
+    rows = rows_of(asked)
+    before = as_known(history_of(versions), rows, GROUP, as_of="moment")
+    latest = max(moment for _, moment in asked)
+    later = [(policy, 0, latest + 1, 777) for policy in range(5)] + [
+        (policy, latest + 1, 0, 888) for policy in range(5)
+    ]
+    shuffled = [*versions, *versions, *later]
+    random.shuffle(shuffled)
+    after = as_known(history_of(shuffled), rows, GROUP, as_of="moment")
+    pd.testing.assert_frame_equal(before.astype(float), after.astype(float))
+
+
+@settings(max_examples=20)
+@given(VERSIONS, st.integers(0, 7))
+def test_a_snapshot_is_what_each_record_would_be_told(versions: list[tuple[int, int, int, int]], moment: int) -> None:
+    history = history_of(versions)
+    found = snapshot(history, GROUP, as_of=pd.Timestamp(moment * DAY, unit="s"))
+    assert found["policy"].is_unique
+    asked = rows_of([(policy, moment) for policy in range(5)])
+    known = asked.assign(value=as_known(history, asked, GROUP, as_of="moment")["value"]).dropna()
+    assert found[["policy", "value"]].astype(float).to_numpy().tolist() == (
+        known[["policy", "value"]].astype(float).to_numpy().tolist()
+    )
+
+
+def test_a_late_correction_counts_from_when_it_is_known() -> None:
+    history = history_of([(1, 1, 1, 10), (1, 2, 2, 20), (1, 1, 5, 11), (1, 2, 6, 21)])
+    found = as_known(history, rows_of([(1, moment) for moment in range(8)]), GROUP, as_of="moment")["value"]
+    assert found.fillna(-1).tolist() == [-1, 10, 20, 20, 20, 20, 21, 21]
+
+
+def test_golden_37_both_versions_ingested_twice_give_one_row_for_each_policy(tmp_path: Path) -> None:
+    """The reference's joined file has four rows for a policy: two versions of its claim times two of its customer."""
+    joined = pd.read_csv(claims_file("dataset.csv"))
+    store, moments = Store(f"file://{tmp_path}"), ("2026-01-01", "2026-02-01")
+    first: dict[str, pd.DataFrame] = {}
+    histories = {}
+    for table in ("claims", "customers"):
+        columns = list(pd.read_csv(claims_file(f"{table}_preprocessed.csv"), nrows=1).columns)
+        versions = joined[columns].drop_duplicates().sort_values(columns).reset_index(drop=True)
+        second = versions.duplicated("policy_id")
+        group = FeatureGroup(record_id="policy_id", event_time="event_time", known_time="known_time")
+        for part, moment in ((versions[~second], moments[0]), (versions[second], moments[1])):
+            timed = part.assign(event_time=pd.Timestamp(moment, tz="UTC"), known_time=pd.Timestamp(moment, tz="UTC"))
+            for again in ("once", "twice"):
+                rows = write_frame(store, f"made/{table}/{moment}/{again}", timed, producer="test")
+                assert append_history(store, table, group, rows) == (again == "once")
+        first[table] = versions[~second].set_index("policy_id")
+        history = read_history(store, history_members(store, table))
+        assert len(history) == 10_000
+        histories[table] = (group, history)
+    claims = first["claims"].reset_index()[["policy_id"]]
+    for moment, later in (("2026-01-15", False), ("2026-03-01", True)):
+        rows = claims.assign(moment=pd.Timestamp(moment, tz="UTC"))
+        found, missing = training_set(rows, histories, as_of="moment")
+        assert len(found) == 5000
+        assert found["policy_id"].is_unique
+        assert missing == {"claims": 0, "customers": 0}
+        assert found.shape[1] == 2 + 29 + 17
+        for table, versions in first.items():
+            same = (found.set_index("policy_id")[list(versions.columns)] == versions).all(axis=1)
+            assert (not same.any()) if later else same.all(), table
+    _, missing = training_set(claims.assign(moment=pd.Timestamp("2025-12-31", tz="UTC")), histories, as_of="moment")
+    assert missing == {"claims": 5000, "customers": 5000}
+
+
+def test_unknown_records_and_records_without_values_are_told_apart() -> None:
+    history = history_of([(1, 1, 1, 10)]).astype({"value": "float64"})
+    history.loc[0, "value"] = None
+    found, missing = training_set(rows_of([(1, 2), (1, 0), (9, 2)]), {"toy": (GROUP, history)}, as_of="moment")
+    assert found["value"].isna().all()
+    assert missing == {"toy": 2}
+    with pytest.raises(
+        InputError, match=r"feature group toy: got columns that are there already: value\. Allowed: names"
+    ):
+        training_set(found, {"toy": (GROUP, history)}, as_of="moment")
+
+
+def test_times_may_be_seconds_texts_or_timestamps() -> None:
+    seconds = history_of([(1, 1, 1, 10), (1, 3, 3, 30)])
+    texts = seconds.assign(**{name: pd.to_datetime(seconds[name], unit="s").astype(str) for name in ("event", "known")})
+    rows = pd.DataFrame({"policy": [1, 1], "moment": pd.to_datetime(["1970-01-02T00:00", "1970-01-05T00:00"])})
+    for history in (seconds, texts):
+        assert as_known(history, rows, GROUP, as_of="moment")["value"].tolist() == [10, 30]
+    with pytest.raises(
+        InputError, match=r"rows to look up, column moment: got .*Allowed: dates, timestamps, ISO texts"
+    ):
+        as_known(seconds, rows.assign(moment=["soon", "later"]), GROUP, as_of="moment")
+
+
+def test_what_is_missing_is_told() -> None:
+    history, rows = history_of([(1, 1, 1, 10)]), rows_of([(1, 1)])
+    with pytest.raises(InputError, match=r"history of a feature group, column known: got missing"):
+        as_known(history.drop(columns="known"), rows, GROUP, as_of="moment")
+    with pytest.raises(
+        InputError, match=r"rows to look up, column momnt: got missing\. Allowed: did you mean 'moment'"
+    ):
+        as_known(history, rows, GROUP, as_of="momnt")
+    with pytest.raises(InputError, match=r"column event: got 1 rows without a value\. Allowed: a value in every row"):
+        as_known(history.assign(event=[None]), rows, GROUP, as_of="moment")
+    with pytest.raises(SpecError, match="record_id, event_time and known_time are three columns"):
+        validate({"record_id": "a", "event_time": "b", "known_time": "b"}, FeatureGroup)
+
+
+def test_a_history_keeps_its_shape_and_loses_nothing(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}")
+    versions = history_of([(1, 1, 1, 10)])
+    one = write_frame(store, "made/one", versions, producer="test")
+    other = write_frame(store, "made/other", versions.assign(value=11), producer="test")
+    assert append_history(store, "toy", GROUP, one)
+    assert append_history(store, "toy", GROUP, other)
+    assert not append_history(store, "toy", GROUP, one)
+    assert sorted(read_history(store, history_members(store, "toy"))["value"]) == [10, 11]
+    wide = write_frame(store, "made/wide", versions.assign(more=1), producer="test")
+    with pytest.raises(InputError, match=r"rows of feature group toy: got another shape: more\. Allowed: event, known"):
+        append_history(store, "toy", GROUP, wide)
+    swapped = FeatureGroup(record_id="policy", event_time="known", known_time="event")
+    with pytest.raises(InputError, match="another shape: event_time, known_time"):
+        append_history(store, "toy", swapped, one)
+    bare_rows = write_frame(store, "made/bare", versions.drop(columns="known"), producer="test")
+    with pytest.raises(
+        InputError, match=r"rows of feature group new: got no known\. Allowed: record id, event time and"
+    ):
+        append_history(store, "new", GROUP, bare_rows)
+    with pytest.raises(InputError, match="history of a feature group: got empty"):
+        read_history(store, history_members(store, "new"))
