@@ -18,7 +18,7 @@ from stepzero.core.digests import digest_sources, digest_text
 from stepzero.core.errors import StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
-from stepzero.core.stages import Reuse, StageInfo, StageInput, find_stage, load_stage
+from stepzero.core.stages import Reuse, StageInfo, StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome
 from stepzero.execution.results import (
     commit_result,
@@ -27,6 +27,7 @@ from stepzero.execution.results import (
     read_input,
     read_records,
     result_folder,
+    result_json,
 )
 from stepzero.spec.base import is_dotted
 from stepzero.spec.lock import lock_digest
@@ -102,6 +103,26 @@ def reuse(request: Request, store: Store, environment: Environment) -> ResultRef
         log.info("stage %s: %s", request.stage, why)
         _finish(task, found, why, reused=True)
     return found
+
+
+def compute_again(request: Request, store: Store, environment: Environment) -> Again:
+    """Run a stage without looking for a result; nothing is committed, noted or published.
+
+    Give it a `ScratchStore`: what the stage writes should lie where nobody looks.
+    """
+    task = _make_task(request, store, environment)
+    result = _run(task)
+    content = json.loads(json.dumps(result_json(task.info.name, task.key, result)))
+    return Again(result=content, key_parts=dict(task.key.parts), seconds=task.seconds["work"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """A stage's result as it would have been committed."""
+
+    result: dict[str, Any]
+    key_parts: dict[str, str]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +246,10 @@ def _digests(value: StageInput | list[StageInput]) -> Any:
     return [one.reference.digest for one in value] if isinstance(value, list) else value.reference.digest
 
 
+def _references(value: StageInput | list[StageInput]) -> Any:
+    return [one.reference.to_json() for one in value] if isinstance(value, list) else value.reference.to_json()
+
+
 def _dotted_names(value: Any) -> list[str]:
     if isinstance(value, dict):
         return sorted({name for key, item in value.items() for name in [*_dotted_names(key), *_dotted_names(item)]})
@@ -237,17 +262,23 @@ def _module_of(dotted: str) -> str:
     return dotted.partition(":")[0] if ":" in dotted else dotted.rpartition(".")[0]
 
 
-def _compute(task: _Task) -> ResultReference:
-    workspace = task.workspace
+def _run(task: _Task) -> StageResult:
     before = time.monotonic()
     run_stage = load_stage(task.info)
     started, used = time.monotonic(), time.process_time()
-    view = View(task.plan.use_case, task.info.sections, always=("name",), parameters=workspace.parameters)
-    result = run_stage(view, task.inputs, workspace)
+    view = View(task.plan.use_case, task.info.sections, always=("name",), parameters=task.workspace.parameters)
+    result = run_stage(view, task.inputs, task.workspace)
     task.seconds.update(imports=round(started - before, 3), work=round(time.monotonic() - started, 3))
+    task.seconds["cpu"] = round(time.process_time() - used, 3)
+    return result
+
+
+def _compute(task: _Task) -> ResultReference:
+    workspace = task.workspace
+    result = _run(task)
     profile = {
         "wall_seconds": task.seconds["work"],
-        "cpu_seconds": round(time.process_time() - used, 3),
+        "cpu_seconds": task.seconds.pop("cpu"),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "architecture": platform.machine(),
         "python": sys.version.split()[0],
@@ -292,6 +323,8 @@ def _note(task: _Task, reference: ResultReference, why: str, *, reused: bool) ->
         "reused": reused,
         "why": why,
         "attempt": request.attempt,
+        "inputs": {name: _references(value) for name, value in task.inputs.items()},
+        "parameters": dict(request.parameters),
         "links": _links(task),
         "seconds": task.seconds | {"total": round(time.monotonic() - task.began, 3)},
     }

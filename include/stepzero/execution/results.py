@@ -48,7 +48,7 @@ def commit_result(
     the number is `next_number` at the beginning of the try, and not at its end.
     """
     folder = result_folder(use_case, stage, key)
-    data = _to_json(stage, key, result) | extra
+    data = result_json(stage, key, result) | extra
     while True:
         uri = f"{folder}/result-{number:05d}.json"
         if store.create(uri, data):
@@ -75,7 +75,8 @@ def read_records(store: Store, reference: ResultReference) -> list[Record]:
     return [Record(**record) for record in store.read_json(reference.uri)["records"]]
 
 
-def _to_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
+def result_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
+    """Return a result as it is committed; its digest speaks of content only."""
     content = {
         "outputs": {name: reference.to_json() for name, reference in result.outputs.items()},
         "values": result.values,
