@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stepzero.adapters.datasets import read_frame
+from stepzero.adapters.store import Store
 from stepzero.core.errors import SpecError, StageError
 from stepzero.core.stages import StageResult
 from stepzero.learning.folds import StoredFolds
@@ -332,6 +333,17 @@ def test_a_transfer_guides_and_does_not_count(tmp_path: Path) -> None:
     done = _warm(bench, first, "transfer")
     assert [trial["earlier"] for trial in done.values["trials"]] == [False] * 4
     assert _parameters(done) != _parameters(cold)  # it knows enough to propose from the first trial on
+
+
+def test_a_store_without_locks_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = {"strategy": "bayesian", "trials": 4, "parallel": 2, "startup_trials": 2}
+    local = _tune(_bench(tmp_path / "local", **search))
+    monkeypatch.setattr("support.cards.Store", lambda root: Store(root.replace("file://", "memory://")))
+    bench = _bench(tmp_path / "far", **search)
+    assert not bench.store.is_local
+    done = _tune(bench)
+    assert done.values == local.values
+    assert done.outputs["model"].digest == local.outputs["model"].digest
 
 
 def test_folds_that_do_not_stay_in_memory_are_the_same(tmp_path: Path) -> None:
