@@ -37,7 +37,9 @@ def prepare_rows(frame: pd.DataFrame, *, test: float = 0.2, folds: int = 5) -> t
 class Stages:
     """The learning stages, one after the other, in a store of their own."""
 
-    def __init__(self, folder: Path, train: pd.DataFrame, test: pd.DataFrame, *, models: Any, **sections: Any) -> None:
+    def __init__(
+        self, folder: Path, train: pd.DataFrame, test: pd.DataFrame, /, *, models: Any, **sections: Any
+    ) -> None:
         self.store = Store(f"file://{folder}")
         data = load_use_case("credit_card_fraud").model_dump(mode="json", by_alias=True)
         data["train"] |= {"models": models, **sections.pop("train", {})}
