@@ -320,7 +320,7 @@ def test_explore_looks_at_training_rows_only(bench: Bench) -> None:
     assert figures["V14"]["separation"] == pytest.approx(max(area, 1 - area))
     assert next(iter(found.values["best_separation"])) in {"V14", "V4", "V12", "V10", "V11", "V3"}
     pictures = [path for path in record.files.values() if path.endswith(".png")]
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     for path in pictures:
         with bench.store.open(f"{folder}/{path}") as stream:
             assert stream.read(4) == b"\x89PNG"

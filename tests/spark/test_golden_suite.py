@@ -13,7 +13,8 @@ from support.gate import Gate
 
 SUITE: list[dict[str, Any]] = [
     {"rule": "size", "at_least": 200_000},
-    {"rule": "between", "column": "star_rating", "at_least": 1, "at_most": 5},
+    {"rule": "min", "column": "star_rating", "at_least": 1, "at_most": 1},
+    {"rule": "max", "column": "star_rating", "at_least": 5, "at_most": 5},
     {"rule": "complete", "columns": ["review_id"]},
     {"rule": "unique", "columns": ["review_id"]},
     {"rule": "complete", "columns": ["marketplace"]},
@@ -65,9 +66,14 @@ def test_check_77_compliance_and_correlations_are_those_of_pandas(gate: Gate) ->
     )
     uri = gate.land_parquet(reviews)
     rule = {"rule": "compliance", "name": "top star_rating", "predicate": "star_rating >= 4.0", "severity": "warning"}
-    judged = gate.judge(None, [rule], None, uris=[uri])
+    pairs = [["total_votes", other] for other in ("star_rating", "helpful_votes")]
+    correlations = [{"rule": "correlation", "columns": pair, "at_least": -1, "at_most": 1} for pair in pairs]
+    judged = gate.judge(None, [rule, *correlations], None, uris=[uri])
     metrics = gate.store.read_json(judged.result.outputs["metrics"].uri)
     assert metrics["compliance"]["1 compliance"] == pytest.approx((reviews["star_rating"] >= 4).mean(), abs=1e-9)
+    for pair in pairs:
+        expected = pytest.approx(reviews[pair[0]].corr(reviews[pair[1]]), abs=1e-9)
+        assert metrics["metrics"][f"correlation of {', '.join(pair)}"] == expected
     run = analyzers.AnalysisRunner(gate.spark).onData(gate.spark.read.parquet(gate.store.url(uri)))
     for other in ("star_rating", "helpful_votes"):
         run = run.addAnalyzer(analyzers.Correlation("total_votes", other))

@@ -256,3 +256,20 @@ def test_undeclared_parquet_is_judged_as_it_is(gate: Gate) -> None:
     assert judged.outcome is Outcome.QUARANTINE
     assert list(judged.quarantined["id"]) == [11]
     assert set(SMALL) == set(judged.accepted.columns)
+
+
+def test_groups_of_protected_columns_are_told_and_nothing_is_judged_by_them(gate: Gate) -> None:
+    frame = with_rows(row(id=11, country=None), row(id=12, country="DE", amount=-1.0))
+    rule = {"rule": "between", "column": "amount", "at_least": 0}
+    judged = gate.judge(frame, [rule], quarantine_limit=0.5, protected=["country"])
+    assert judged.outcome is Outcome.QUARANTINE
+    assert set(judged.reasons) == {"between"}
+    assert "DE: 5 (45.5%), FR: 5 (45.5%), no value: 1 (9.1%)" in judged.text("report")
+    with pytest.raises(RuleError, match=r"quality\.protected: got 'contry'. Allowed: did you mean 'country'\?"):
+        gate.judge(frame, [rule], protected=["contry"])
+
+
+def test_a_batch_of_one_class_fails(gate: Gate) -> None:
+    judged = gate.judge(small().assign(label=0), [{"rule": "class_balance", "column": "label"}])
+    assert judged.outcome is Outcome.FAIL
+    assert judged.reasons["class_balance"].observed == "0: 10"

@@ -17,7 +17,7 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
-from stepzero.execution.planning import history_before
+from stepzero.execution.planning import asks_how_fresh, history_before, referenced_datasets
 from stepzero.generators import to_csv
 from stepzero.spec.plan import Batch, Member, Released
 from stepzero.spec.release import ReleaseForm
@@ -134,7 +134,12 @@ class Gate:
         """Judge landed files by a whole use case, and enter them into the history."""
         batch = make_batch(self.store, [uri for one in uris for uri in self._files(one)], partition)
         history = history_before(self.store, use_case, batch, as_of)
-        result = self.run("quality_gate", use_case, {}, batch=batch, as_of=as_of, history=history)
+        frozen: dict[str, Any] = {
+            "history": history,
+            "datasets": referenced_datasets(self.store, use_case.quality),
+            "fresh_as_of": as_of if asks_how_fresh(use_case.quality) else None,
+        }
+        result = self.run("quality_gate", use_case, {}, batch=batch, as_of=as_of, **frozen)
         assert result.verdict is not None
         assert result.history is not None
         entry = Entry(
@@ -225,7 +230,7 @@ class _Frozen:
 
     def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
         self.run, self.as_of = run, as_of
-        self.__dict__.update({"batch": None, "window": (), "released": None, "history": (), **fields})
+        self.__dict__.update({"batch": None, "window": (), "released": None, "history": (), "datasets": {}, **fields})
 
 
 def rows_of(store: Store, reference: Reference) -> int:

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from stepzero.adapters.spark import quoted
-from stepzero.core.errors import InputError, bare, did_you_mean
+from stepzero.core.errors import InputError, RuleError, bare, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 UNREADABLE = "_unreadable"
 """Names of the row's columns whose cell cannot be read as the declared type."""
+Columns = list[tuple[str, str]]
+"""Names in order, each with its type in Spark's words; an empty one where the file has no types."""
+_LOSSLESS = {
+    *((narrow, wide) for narrow in ("tinyint", "smallint", "int") for wide in ("int", "bigint", "double")),
+    ("float", "double"),
+    ("timestamp_ntz", "timestamp"),
+}
+"""Casts that every value survives, and which therefore need no second look."""
 _CORRUPT = "_corrupt"
 _HEAD_BYTES = 1 << 16
 _CSV = {"escape": '"'}
@@ -64,8 +72,8 @@ def explained_reading(batch: Batch) -> Iterator[None]:
 
     try:
         yield
-    except Py4JJavaError as error:
-        told = _UNREADABLE_FILE.search(str(error))
+    except (Py4JJavaError, RuleError) as error:
+        told = _UNREADABLE_FILE.search(f"{error} {error.__cause__ or ''}")
         if told is None:
             raise
         raise InputError(
@@ -97,26 +105,60 @@ def check_columns(uri: str, found: Sequence[str], declared: Sequence[str]) -> No
     Raises:
         InputError: One is missing, renamed, extra, given twice, or at another place.
     """
+    problem = difference(found, declared)
+    if problem is not None:
+        raise InputError(
+            f"columns of {uri}",
+            value=bare(problem),
+            allowed=f"exactly {', '.join(declared)}",
+            action="mend the file, or declare its columns in source.columns",
+        )
+
+
+def difference(found: Sequence[str], declared: Sequence[str]) -> str | None:
+    """Return in words how columns differ from the declared ones, or None.
+
+    >>> difference(["a", "c"], ["a", "b"])
+    "missing b; not declared: c; expected one of c"
+    """
     if list(found) == list(declared):
-        return
+        return None
     missing = [name for name in declared if name not in found]
     extra = [name for name in found if name not in declared]
     if missing and extra:
         nearest = did_you_mean(missing[0], extra)
-        problem = f"missing {', '.join(missing)}; not declared: {', '.join(extra)}; {nearest}"
-    elif missing:
-        problem = f"missing {', '.join(missing)}"
-    elif extra:
-        problem = f"not declared: {', '.join(extra)}"
-    else:
-        place = next(i for i, pair in enumerate(zip(found, declared, strict=False)) if pair[0] != pair[1])
-        problem = f"another order: column {place + 1} is {found[place]}, declared is {declared[place]}"
-    raise InputError(
-        f"columns of {uri}",
-        value=bare(problem),
-        allowed=f"exactly {', '.join(declared)}",
-        action="mend the file, or declare its columns in source.columns",
-    )
+        return f"missing {', '.join(missing)}; not declared: {', '.join(extra)}; {nearest}"
+    if missing:
+        return f"missing {', '.join(missing)}"
+    if extra:
+        return f"not declared: {', '.join(extra)}"
+    place = next((i for i, pair in enumerate(zip(found, declared, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        return f"given twice: {', '.join(sorted({name for name in found if list(found).count(name) > 1}))}"
+    return f"another order: column {place + 1} is {found[place]}, declared is {declared[place]}"
+
+
+def found_columns(session: SparkSession, store: Store, batch: Batch, source: Source | None) -> dict[str, Columns]:
+    """Return the columns of each file.
+
+    Raises:
+        InputError: A file is no table.
+    """
+    return {file.uri: _found_columns(session, store, file, source) for file in batch.files}
+
+
+def is_parquet(batch: Batch, source: Source | None) -> bool:
+    """Tell whether a batch is read column by column, cheaply again and again; text is parsed as a whole."""
+    return source.format == "parquet" if source else not any(".csv" in file.uri for file in batch.files)
+
+
+def _found_columns(session: SparkSession, store: Store, file: BatchFile, source: Source | None) -> Columns:
+    if source is not None and source.format == "json":
+        return [(name, "") for name in session.read.json(_url(store, file.uri)).columns]
+    if source.format == "csv" if source else ".csv" in file.uri:
+        return [(name.strip(), "") for name in next(csv.reader(_head(store, file)[:1]))]
+    _parquet_schema(store, file)
+    return list(session.read.parquet(_url(store, file.uri)).dtypes)
 
 
 def _read_text_file(session: SparkSession, paths: list[str], source: Source) -> DataFrame:
@@ -129,20 +171,21 @@ def _read_text_file(session: SparkSession, paths: list[str], source: Source) -> 
         frame = reader.json(paths)
         texts = functions.from_json(functions.col(_CORRUPT), _text_schema(source))
     else:
-        options = {"header": "true", "enforceSchema": "true", **_CSV}
-        texts = functions.from_csv(functions.col(_CORRUPT), _text_schema(source), _CSV)
+        form = _CSV | ({"multiLine": "true"} if source.multiline else {})
+        options = {"header": "true", "enforceSchema": "true", **form}
+        texts = functions.from_csv(functions.col(_CORRUPT), _text_schema(source), form)
         if set(source.null_values) <= {""}:
             frame = reader.options(**options).csv(paths)
         else:
             reader = session.read.schema(f"{_text_schema(source)}, {_CORRUPT} string")
             corrupt = {"columnNameOfCorruptRecord": _CORRUPT}
             frame = _without_null_values(
-                reader.options(**options, **corrupt).csv(paths), source, f"{schema}, {_CORRUPT} string"
+                reader.options(**options, **corrupt).csv(paths), source, f"{schema}, {_CORRUPT} string", form
             )
     return _with_unreadable(frame, source, texts)
 
 
-def _without_null_values(lines: DataFrame, source: Source, schema: str) -> DataFrame:
+def _without_null_values(lines: DataFrame, source: Source, schema: str, form: dict[str, str]) -> DataFrame:
     """Take words for "no value" out of rows read as text, then let the same parser read the types."""
     from pyspark.sql import functions
 
@@ -150,8 +193,8 @@ def _without_null_values(lines: DataFrame, source: Source, schema: str) -> DataF
         functions.when(~functions.col(quoted(name)).isin(*source.null_values), functions.col(quoted(name))).alias(name)
         for name in source.columns
     ]
-    line = functions.to_csv(functions.struct(*kept), _CSV)
-    typed = functions.from_csv(line, schema, {**_CSV, "columnNameOfCorruptRecord": _CORRUPT})
+    line = functions.to_csv(functions.struct(*kept), form)
+    typed = functions.from_csv(line, schema, {**form, "columnNameOfCorruptRecord": _CORRUPT})
     parsed = lines.select(functions.col(_CORRUPT).alias("_ragged"), typed.alias("_typed"))
     columns = [functions.col(f"_typed.{quoted(name)}").alias(name) for name in source.columns]
     corrupt = functions.coalesce("_ragged", f"_typed.{_CORRUPT}").alias(_CORRUPT)
@@ -228,13 +271,17 @@ def _cast(frame: DataFrame, source: Source) -> DataFrame:
     kinds, typed, lost = dict(frame.dtypes), [], []
     for name, kind in source.columns.items():
         column = functions.col(quoted(name))
+        if (kinds[name], kind) in _LOSSLESS or kinds[name] == kind:
+            typed.append(column.cast(kind))
+            continue
         cast = functions.expr(f"TRY_CAST({quoted(name)} AS {kind})")
         is_lost = cast.isNull()
         if kind in {"int", "bigint"} and kinds[name].startswith(("double", "float", "decimal")):
             is_lost |= cast.cast(kinds[name]) != column
         typed.append(functions.when(~is_lost, cast).alias(name))
         lost.append(functions.when(column.isNotNull() & is_lost, functions.lit(name)))
-    return frame.select(*typed, functions.array_compact(functions.array(*lost)).alias(UNREADABLE))
+    named = functions.array_compact(functions.array(*lost)) if lost else functions.array().cast("array<string>")
+    return frame.select(*typed, named.alias(UNREADABLE))
 
 
 def _read_undeclared(session: SparkSession, store: Store, batch: Batch) -> DataFrame:

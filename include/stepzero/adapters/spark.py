@@ -66,13 +66,15 @@ def check_expression(frame: DataFrame, expression: str, what: str, *, predicate:
     """Let Spark analyse an expression beside all columns, without a job; an aggregate is none of a row.
 
     Raises:
-        RuleError: It names an unknown column, is not SQL, or is no predicate where one is needed.
+        RuleError: It names an unknown column, is not SQL, is no predicate where one is needed, or draws lots: its
+            answer would differ from pass to pass.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import functions
 
     try:
-        checked = frame.select("*", functions.expr(expression).alias("checked"))
+        # Alone, the last word of "ok AND" would be taken for a name.
+        checked = frame.select("*", functions.expr(f"({expression}\n)").alias("checked"))
         kind = checked.schema.fields[-1].dataType.simpleString()
     except PySparkException as error:
         told = str(error).splitlines()[0][:300]
@@ -82,6 +84,8 @@ def check_expression(frame: DataFrame, expression: str, what: str, *, predicate:
             allowed=f"Spark SQL over {', '.join(frame.columns[:40])}",
             action=f"correct it: {told}",
         ) from error
+    if not checked._jdf.queryExecution().analyzed().deterministic():  # noqa: SLF001 - no other way to ask
+        raise RuleError(what, value=expression, allowed="the same answer each time", action="take the chance out of it")
     if predicate and kind not in {"boolean", "void"}:
         raise RuleError(what, value=expression, allowed=f"a predicate, not {kind}", action="compare it with something")
 
@@ -121,6 +125,8 @@ def _settings(environment: Environment) -> dict[str, str]:
         "spark.driver.extraJavaOptions": java_options(environment),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        # Text without a zone is read the same on every machine.
+        "spark.sql.session.timeZone": "UTC",
     }
     local = {
         "spark.driver.bindAddress": "127.0.0.1",

@@ -15,10 +15,12 @@ from stepzero.execution.warm_start import find_searches
 from stepzero.spec.environment import require_price
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.plan import Batch, Champion, Form, HistoryPoint, Member, Plan, apply_form, run_folder
+from stepzero.spec.quality import ForeignKeyRule, FreshnessRule
 
 if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.spec.environment import Environment
+    from stepzero.spec.quality import Quality
     from stepzero.spec.use_case import UseCase
 
 
@@ -61,6 +63,8 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         history=history_before(store, use_case, batch, request.as_of),
         champion=champion,
         as_of=request.as_of,
+        datasets=referenced_datasets(store, use_case.quality),
+        fresh_as_of=request.as_of if asks_how_fresh(use_case.quality) else None,
         approval=_approval(use_case, environment, form),
         recompute=form.recompute,
         warm_start=find_searches(store, use_case),
@@ -74,6 +78,33 @@ def commit_plan(store: Store, plan: Plan) -> Plan:
     if store.create(uri, plan.model_dump(mode="json", by_alias=True)):
         return plan
     return Plan.model_validate(store.read_json(uri))
+
+
+def referenced_datasets(store: Store, quality: Quality) -> dict[str, Batch]:
+    """Return what has landed of each dataset that a foreign key refers to.
+
+    Raises:
+        InputError: Nothing has landed under its prefix.
+    """
+    wanted = sorted({rule.dataset for rule in quality.rules if isinstance(rule, ForeignKeyRule)})
+    return {name: _landed(store, name, quality.datasets[name].prefix) for name in wanted}
+
+
+def asks_how_fresh(quality: Quality) -> bool:
+    """Tell whether a rule's answer depends on the run's time."""
+    return any(isinstance(rule, FreshnessRule) for rule in quality.rules)
+
+
+def _landed(store: Store, name: str, prefix: str) -> Batch:
+    uris = landed_uris(store, prefix)
+    if not uris:
+        raise InputError(
+            f"quality.datasets.{name}",
+            value=bare(f"no file under {store.root}/{prefix}"),
+            allowed="at least one file that is not empty",
+            action="land the dataset that the foreign key refers to",
+        )
+    return make_batch(store, uris, name)
 
 
 def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) -> Batch:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.releases import find_entry
 from stepzero.execution.execute import Request, execute
-from stepzero.execution.planning import PlanRequest, commit_plan
+from stepzero.execution.planning import PlanRequest, commit_plan, referenced_datasets
 from stepzero.execution.results import read_input
 from stepzero.spec.load import load_use_case
 from stepzero.spec.plan import Batch, Plan
@@ -34,6 +34,7 @@ def plan_release(asked: PlanRequest, store: Store, environment: Environment) -> 
         environment=environment.name,
         batch=Batch(partition=entry.partition, digest=entry.digest, files=entry.files),
         as_of=asked.as_of,
+        datasets=referenced_datasets(store, use_case.quality),
         approval="rule",
         links=asked.links,
         purpose="release",

@@ -86,6 +86,8 @@ def _settings(environment: Environment) -> dict[str, str]:
         "spark.driver.extraJavaOptions": options.strip(),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        # Text without a zone is read the same on every machine.
+        "spark.sql.session.timeZone": "UTC",
     }
     if environment.spark.master.startswith("local"):
         settings |= {

@@ -16,10 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from stepzero.core.errors import InputError, bare
 from stepzero.measures.checks import Booleans, Floats
+from stepzero.measures.outliers import iqr_bounds, is_outside
 from stepzero.spec.data import Pipeline
 
-WHISKER = 1.5
-"""How many interquartile ranges beyond the quartiles a value is an outlier (Tukey 1977)."""
 _NEARLY_ZERO = 10 * np.finfo(np.float64).eps
 
 Columns = dict[str, tuple[str, ...]]
@@ -114,9 +113,7 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         keep = np.ones(len(positive), dtype=bool)
         for name in (self.outliers or {}).get("iqr", ()):
             values = _numbers(features[[name]])[:, 0]
-            low, high = np.nanpercentile(values[positive], [25, 75])
-            room = WHISKER * (high - low)
-            keep &= ~(positive & ((values < low - room) | (values > high + room)))
+            keep &= ~(positive & is_outside(values, iqr_bounds(values[positive])))
         return keep
 
     def to_state(self) -> dict[str, Any]:

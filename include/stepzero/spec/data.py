@@ -45,6 +45,8 @@ class Source(Section):
     """The schema, in order. Extra, missing, renamed or reordered columns are errors."""
     null_values: tuple[str, ...] = ("",)
     """Words for "no value" in CSV; an empty cell is one in any case."""
+    multiline: bool = False
+    """Whether quoted cells of CSV may hold line breaks; each file is then read by one worker alone."""
     window: Window = Window()
 
     @field_validator("prefix")

@@ -111,6 +111,10 @@ class Plan(Section):
     champion: Champion | None = None
     as_of: str
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""
+    datasets: dict[str, Batch] = Field(default_factory=dict)
+    """What had landed of the other datasets that foreign keys refer to, when the run began."""
+    fresh_as_of: str | None = None
+    """`as_of` where a rule judges how fresh rows are; else null, so that another day's run may reuse the verdict."""
     approval: Literal["rule", "person"]
     recompute: tuple[str, ...] = ()
     warm_start: tuple[EarlierSearch, ...] = ()

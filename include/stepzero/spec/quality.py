@@ -2,156 +2,109 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stepzero.core.errors import did_you_mean
 from stepzero.spec.anomalies import KnownAnomaly
-from stepzero.spec.base import Section, Share, is_dotted
+from stepzero.spec.base import ElsewhereError, Section, Share, is_dotted
+from stepzero.spec.batch_rules import (
+    ClassBalanceRule,
+    DistinctCountRule,
+    FreshnessRule,
+    MetricRule,
+    PairRule,
+    QuantileRule,
+    SchemaRule,
+    SizeRule,
+)
+from stepzero.spec.data import Source
+from stepzero.spec.rules import (
+    BetweenRule,
+    BoundedRule,
+    CompleteRule,
+    ComplianceRule,
+    CustomRule,
+    ForeignKeyRule,
+    LengthRule,
+    OneOfRule,
+    PatternRule,
+    Rule,
+    TypeRule,
+    UniqueRule,
+    check_bounds,
+)
 
-Severity = Literal["error", "warning"]
+__all__ = [
+    "BetweenRule",
+    "BoundedRule",
+    "ClassBalanceRule",
+    "CompleteRule",
+    "ComplianceRule",
+    "CustomRule",
+    "DistinctCountRule",
+    "ForeignKeyRule",
+    "FreshnessRule",
+    "LengthRule",
+    "MetricRule",
+    "OneOfRule",
+    "PairRule",
+    "PatternRule",
+    "Quality",
+    "QuantileRule",
+    "Rule",
+    "SchemaRule",
+    "SizeRule",
+    "TypeRule",
+    "UniqueRule",
+    "check_bounds",
+    "check_name",
+]
 
-
-class Rule(Section):
-    """What every rule has.
-
-    ``where`` is a Spark SQL predicate: only rows for which it is true are judged.
-    """
-
-    severity: Severity = "error"
-    where: str | None = None
-
-
-class SizeRule(Rule):
-    """Bound the number of rows."""
-
-    rule: Literal["size"]
-    at_least: int | None = Field(default=None, ge=0)
-    at_most: int | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _bounded(self) -> SizeRule:
-        check_bounds(self.at_least, self.at_most)
-        return self
-
-
-class CompleteRule(Rule):
-    """Require values: a row with a null in one of the columns is bad."""
-
-    rule: Literal["complete"]
-    columns: tuple[str, ...] = Field(min_length=1)
-
-
-class UniqueRule(Rule):
-    """Require that the columns together identify a row: all members of a duplicate group are bad.
-
-    Nulls are alike. With ``where``, rows that are not judged are nobody's duplicates.
-    """
-
-    rule: Literal["unique"]
-    columns: tuple[str, ...] = Field(min_length=1)
-
-
-class BetweenRule(Rule):
-    """Bound the values of a numeric column; null passes (say `complete` too), NaN is bad."""
-
-    rule: Literal["between"]
-    column: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    @model_validator(mode="after")
-    def _bounded(self) -> BetweenRule:
-        check_bounds(self.at_least, self.at_most)
-        return self
-
-
-class OneOfRule(Rule):
-    """Require that values come from a list; null passes."""
-
-    rule: Literal["one_of"]
-    column: str
-    values: tuple[str | int | float | bool, ...] = Field(min_length=1)
-
-
-class PatternRule(Rule):
-    """Require that text matches a regular expression as a whole; null passes."""
-
-    rule: Literal["pattern"]
-    column: str
-    pattern: str
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            msg = f"not a regular expression: {error}"
-            raise ValueError(msg) from error
-        return value
-
-
-class TypeRule(Rule):
-    """Require that every value of a column can be read as a type; null passes."""
-
-    rule: Literal["type"]
-    column: str
-    type: Literal["integer", "double", "boolean", "date", "timestamp"]
-
-
-class ComplianceRule(Rule):
-    """Require a Spark SQL predicate; a row for which it is false or null is bad."""
-
-    rule: Literal["compliance"]
-    name: str
-    predicate: str
-    column: str | None = None
-    at_least: Share = 1.0
-    """Share of rows that must comply; below it the bad rows count."""
-
-
-class ClassBalanceRule(Rule):
-    """Check the label: at least two classes, each with enough rows."""
-
-    rule: Literal["class_balance"]
-    column: str
-    at_least: int = Field(default=2, ge=1)
-    """Rows that the smallest class must have."""
-    classes: int = Field(default=2, ge=2)
-
-
-class CustomRule(Rule):
-    """A rule of the user's own: ``package.module:function``.
-
-    The function takes the options and returns a Spark SQL predicate that is true for good rows.
-    """
-
-    rule: str
-    column: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("rule")
-    @classmethod
-    def _dotted(cls, value: str) -> str:
-        if not is_dotted(value) or ":" not in value:
-            msg = f"unknown rule {value!r}"
-            raise ValueError(msg)
-        return value
-
-
-RULES = ("size", "complete", "unique", "between", "one_of", "pattern", "type", "compliance", "class_balance")
+RULES = (
+    "size",
+    "complete",
+    "unique",
+    "distinct_count",
+    "between",
+    "min",
+    "max",
+    "mean",
+    "sum",
+    "standard_deviation",
+    "quantile",
+    "one_of",
+    "pattern",
+    "compliance",
+    "correlation",
+    "type",
+    "length",
+    "entropy",
+    "mutual_information",
+    "foreign_key",
+    "schema",
+    "freshness",
+    "class_balance",
+)
 
 KnownRule = Annotated[
     SizeRule
     | CompleteRule
     | UniqueRule
+    | DistinctCountRule
     | BetweenRule
+    | MetricRule
+    | QuantileRule
     | OneOfRule
     | PatternRule
-    | TypeRule
     | ComplianceRule
+    | PairRule
+    | TypeRule
+    | LengthRule
+    | ForeignKeyRule
+    | SchemaRule
+    | FreshnessRule
     | ClassBalanceRule,
     Field(discriminator="rule"),
 ]
@@ -165,6 +118,10 @@ class Quality(Section):
     """Share of bad rows above which the whole batch fails."""
     rules: tuple[KnownRule | CustomRule, ...] = ()
     anomalies: tuple[KnownAnomaly, ...] = ()
+    datasets: dict[str, Source] = Field(default_factory=dict)
+    """Other datasets, by the name that foreign keys refer to: all files that landed under their prefix."""
+    protected: tuple[str, ...] = ()
+    """Columns that tell groups of people apart: how many rows of each group go on is told in every report."""
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -174,19 +131,24 @@ class Quality(Section):
                 check_name(rule.get("rule"), RULES, "rule")
         return value
 
+    @model_validator(mode="after")
+    def _datasets(self) -> Quality:
+        for number, rule in enumerate(self.rules):
+            if isinstance(rule, ForeignKeyRule):
+                self._must_know(rule, number)
+        return self
 
-def check_bounds(low: float | None, high: float | None) -> None:
-    """Reject bounds that nothing can meet.
-
-    Raises:
-        ValueError: No bound is given, or the lower one is above the upper one.
-    """
-    if low is None and high is None:
-        msg = "no bound: give at_least, at_most or both"
-        raise ValueError(msg)
-    if low is not None and high is not None and low > high:
-        msg = f"impossible bounds: at_least {low} is above at_most {high}"
-        raise ValueError(msg)
+    def _must_know(self, rule: ForeignKeyRule, number: int) -> None:
+        place = ("rules", number)
+        if rule.dataset not in self.datasets:
+            near = did_you_mean(rule.dataset, self.datasets) if self.datasets else "quality.datasets declares none"
+            msg = f"a name in quality.datasets; {near}"
+            raise ElsewhereError(msg, location=(*place, "dataset"), value=rule.dataset)
+        columns = self.datasets[rule.dataset].columns
+        for name in rule.referenced:
+            if name not in columns:
+                msg = f"a column of quality.datasets.{rule.dataset}; {did_you_mean(name, columns)}"
+                raise ElsewhereError(msg, location=(*place, "keys"), value=name)
 
 
 def check_name(name: Any, known: tuple[str, ...], kind: str) -> None:
@@ -195,8 +157,6 @@ def check_name(name: Any, known: tuple[str, ...], kind: str) -> None:
     Raises:
         ValueError: The name is unknown.
     """
-    from stepzero.core.errors import did_you_mean
-
     if not isinstance(name, str) or (name not in known and not is_dotted(name)):
         msg = f"unknown {kind} {name!r}: {did_you_mean(str(name), known)}, or a dotted name of yours"
         raise ValueError(msg)

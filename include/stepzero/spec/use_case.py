@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
-from stepzero.spec.quality import Quality
+from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.skew import Skew
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
 
@@ -87,6 +87,22 @@ class UseCase(Section):
             if column in {target, *used, *self.pipeline.one_hot}:
                 msg = "a column that models do without: neither the target nor one that the pipeline takes"
                 raise ElsewhereError(msg, location=("prepare", "set_aside"), value=column)
+
+    @model_validator(mode="after")
+    def _schema(self) -> UseCase:
+        for number, rule in enumerate(self.quality.rules):
+            if isinstance(rule, SchemaRule):
+                self._check_schema(rule, number)
+        return self
+
+    def _check_schema(self, rule: SchemaRule, number: int) -> None:
+        place = ("quality", "rules", number)
+        if (rule.columns is None) is (self.source is None):
+            msg = "none: they are those of source.columns" if self.source else "columns: there is no source section"
+            raise ElsewhereError(msg, location=(*place, "columns"), value=rule.columns)
+        if self.source and rule.severity == "warning":
+            msg = "error: with a source section, other columns than its own cannot be read"
+            raise ElsewhereError(msg, location=(*place, "severity"), value=rule.severity)
 
     @staticmethod
     def _must_know(known: set[str], column: str, location: tuple[str, ...]) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from stepzero.adapters.datasets import commit_dataset
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import Record, StageInput, StageResult, stage
-from stepzero.learning.exploration import Exploration, exploration_pictures, explore_table
+from stepzero.learning.exploration import Exploration, explore_table
+from stepzero.learning.exploration_pictures import exploration_pictures
 from stepzero.learning.table import make_table
 
 
 @stage(sections=("problem", "weight"), architecture_matters=True)
 def explore(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
-    """Draw class balance, distributions by class and correlations, and say them in figures."""
+    """Draw class balance, distributions, correlations, scores and outliers of the features, and say them in figures."""
     frame = workspace.read_frame(inputs["prepared"].output("train"))
     table = make_table(frame, use_case.problem, use_case.weight)
     found = explore_table(table)
@@ -38,8 +39,13 @@ def _values(found: Exploration) -> dict[str, Any]:
     told = found.to_json()
     best = found.features["separation"].sort_values(ascending=False, kind="stable").head(5)
     return {name: told[name] for name in ("positives", "negatives", "positive_share")} | {
-        "best_separation": {str(name): float(value) for name, value in best.items()}
+        "best_separation": {str(name): float(value) for name, value in best.items()},
+        "outliers": {str(name): int(count) for name, count in _outlier_counts(found).items() if count},
     }
+
+
+def _outlier_counts(found: Exploration) -> Any:
+    return found.outliers["below"] + found.outliers["above"]
 
 
 def _summary(found: Exploration) -> str:

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.batches import UNREADABLE, explained_reading, read_batch
-from stepzero.adapters.deequ import Measured, Wanted, measure
+from stepzero.adapters.batches import UNREADABLE, explained_reading, is_parquet, read_batch
+from stepzero.adapters.deequ import Measured, Metric, Wanted, measure
 from stepzero.adapters.ledger import Accepted, accept
 from stepzero.adapters.quarantine import REASONS
 from stepzero.adapters.spark import quoted, write_dataset
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
-from stepzero.core.verdict import Verdict
+from stepzero.core.verdict import Outcome, Verdict
 from stepzero.measures.quality import Counts, Finding, decide
-from stepzero.spec import quality as spec
-from stepzero.stages.quality_anomalies import check_anomaly_rules, judge_against_history, told_anomalies
+from stepzero.stages.quality_anomalies import (
+    Judgement,
+    check_anomaly_rules,
+    judge_against_history,
+    told_anomalies,
+)
+from stepzero.stages.quality_batch import (
+    check_batch_rules,
+    class_findings,
+    group_findings,
+    metric_findings,
+    wanted_metrics,
+    with_times,
+)
+from stepzero.stages.quality_columns import NUMBERS
+from stepzero.stages.quality_lookups import look_up_duplicates, look_up_foreign_keys
 from stepzero.stages.quality_page import about, report_page, sample_of, series_of
 from stepzero.stages.quality_report import picture, table
-from stepzero.stages.quality_rules import RowRule, broken_column, check_batch_rules, interval, row_rules
+from stepzero.stages.quality_rules import RowRule, row_rules
+from stepzero.stages.quality_schema import schema_findings
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
     from stepzero.adapters.workspace import Workspace
     from stepzero.core.references import Reference
+    from stepzero.spec.quality import Quality
 
-NUMERIC = ("int", "bigint", "double", "float", "smallint", "tinyint")
 
-
-@stage(sections=("quality", "source"), plan=("batch", "history"), engine=Engine.SPARK)
+@stage(sections=("quality", "source"), plan=("batch", "history", "datasets", "fresh_as_of"), engine=Engine.SPARK)
 def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Judge a batch: PASS, QUARANTINE (bad rows set aside, each with its reasons) or FAIL.
 
@@ -36,88 +53,160 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         RuleError: A rule cannot be evaluated; that says nothing about the data.
     """
     del inputs
-    quality, batch = use_case.quality, workspace.plan.batch
-    with explained_reading(batch):
-        frame = read_batch(workspace.spark, workspace.store, batch, use_case.source)
-        rules = row_rules(frame, quality.rules)
-        check_batch_rules(frame, quality.rules)
-        check_anomaly_rules(frame, quality.anomalies)
-        judged = _judged(frame, rules).cache()
-        rows = judged.count()
-    measured = _measure(workspace, judged, rules, quality.rules, rows)
-    findings, broken = _row_findings(rules, measured)
-    bad = [rule for rule in rules if rule.severity == "error" and broken[rule.label]]
-    counts = Counts(rows=measured.size, quarantined=_count_bad(judged, bad))
-    findings += _batch_findings(judged, ~_is_bad(bad), quality.rules, counts)
-    good = judged.filter(~_is_bad(bad))
-    history, anomalies = judge_against_history(workspace, good, quality.anomalies, measured.profile, counts)
-    findings += [anomaly.finding() for anomaly in anomalies]
-    verdict = decide(
-        findings,
-        counts,
-        on_bad_rows=quality.on_bad_rows,
-        quarantine_limit=quality.quarantine_limit,
-        subject=f"batch {batch.partition}, {counts.rows} rows, {counts.quarantined} quarantined",
-    )
-    outputs = _write_rows(workspace, judged, bad, rules, counts)
-    judged.unpersist()
+    schema = schema_findings(use_case, workspace)
+    if any(not finding.passed and finding.severity == "error" for finding in schema):
+        return _refused(schema, use_case.name, workspace)
+    with ExitStack() as kept, explained_reading(workspace.plan.batch):
+        judged = judge(use_case, workspace, kept)
+        findings = [*schema, *judged.findings]
+        verdict = _verdict(use_case.quality, judged, findings, workspace)
+        outputs = _write_rows(workspace, judged)
     if verdict.accepted:
         _enter(workspace, use_case.name, outputs)
-    watched = told_anomalies(anomalies)
-    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, measured, watched)
+    watched = told_anomalies(judged.anomalies)
+    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, judged.measured, watched)
     return StageResult(
         outputs=outputs,
-        values=_values(counts, broken) | watched,
+        values=_values(judged) | watched,
         verdict=verdict,
         summary=verdict.sentence(),
-        records=(_record(verdict, counts),),
-        history=history,
+        records=(_record(verdict, judged.counts),),
+        history=judged.history,
     )
 
 
-def _values(counts: Counts, broken: dict[str, int]) -> dict[str, Any]:
+def _values(judged: Judged) -> dict[str, Any]:
+    counts = judged.counts
     return {
         "rows": counts.rows,
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
-        "broken": {label: rows for label, rows in broken.items() if rows},
+        "broken": judged.broken,
     }
 
 
-def _judged(frame: DataFrame, rules: list[RowRule]) -> DataFrame:
-    """Add one flag per rule: whether the row breaks it; a single projection."""
-    return frame.select("*", *(broken_column(rule).alias(rule.flag) for rule in rules))
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A batch after all its rules were evaluated; none of its rows is written yet."""
+
+    frame: DataFrame
+    rules: list[RowRule]
+    bad: list[RowRule]
+    """Rules that put a row into quarantine."""
+    broken: dict[str, int]
+    """Label of each broken rule about rows → rows at fault."""
+    counts: Counts
+    findings: list[Finding]
+    measured: Measured
+    history: dict[str, float]
+    """What later batches are compared with."""
+    anomalies: list[Judgement]
 
 
-def _measure(workspace: Workspace, judged: DataFrame, rules: list[RowRule], declared: Any, rows: int) -> Measured:
-    """Measure by Deequ; a frame without a row is not given to it."""
-    columns = sorted({name for rule in declared for name in _columns_of(rule)})
-    if rows == 0:
-        unique = {tuple(rule.keys): 1.0 for rule in rules if rule.keys}
-        return Measured(size=0, compliance={rule.label: 1.0 for rule in rules}, uniqueness=unique, profile={})
-    kinds = dict(judged.dtypes)
-    wanted = Wanted(
-        compliance={rule.label: f"NOT {rule.flag}" for rule in rules},
-        uniqueness=[rule.keys for rule in rules if rule.keys],
-        complete=columns,
-        numeric=[name for name in columns if kinds[name] in NUMERIC],
+def judge(use_case: Any, workspace: Workspace, kept: ExitStack) -> Judged:
+    """Evaluate all rules but the schema; what is computed once and used again is let go with `kept`.
+
+    One pass measures everything that needs no grouping. Only when a key is not unique a second one says of
+    which rows, and only when several rules are broken a third one counts the rows that any of them condemns.
+    """
+    quality = use_case.quality
+    frame, rules = _prepared(use_case, workspace, kept)
+    measured = _measure(workspace, frame, rules, quality)
+    frame, rules, measured = _with_duplicates(workspace, frame, rules, measured, kept)
+    findings, broken = _row_findings(rules, measured)
+    bad = [rule for rule in rules if rule.severity == "error" and rule.label in broken]
+    quarantined = broken[bad[0].label] if len(bad) == 1 else _count_bad(frame, bad)
+    findings += metric_findings(quality.rules, measured, workspace.plan.fresh_as_of)
+    findings += class_findings(frame, ~_is_bad(bad), quality.rules)
+    findings += group_findings(frame, ~_is_bad(bad), quality.protected)
+    counts = Counts(rows=measured.size, quarantined=quarantined)
+    good = frame.filter(~_is_bad(bad))
+    history, anomalies = judge_against_history(workspace, good, quality.anomalies, measured.profile, counts)
+    return Judged(
+        frame=frame,
+        rules=rules,
+        bad=bad,
+        broken=broken,
+        counts=counts,
+        findings=[*findings, *(anomaly.finding() for anomaly in anomalies)],
+        measured=measured,
+        history=history,
+        anomalies=anomalies,
     )
-    return measure(workspace.spark, judged, wanted)
+
+
+def _prepared(use_case: Any, workspace: Workspace, kept: ExitStack) -> tuple[DataFrame, list[RowRule]]:
+    """Return the rows with all that rules look up of them; text is parsed once and kept."""
+    quality, batch = use_case.quality, workspace.plan.batch
+    frame = read_batch(workspace.spark, workspace.store, batch, use_case.source)
+    rules = row_rules(frame, quality.rules, quality.datasets)
+    check_batch_rules(frame, quality)
+    check_anomaly_rules(frame, quality.anomalies)
+    if not is_parquet(batch, use_case.source):
+        frame = frame.cache()
+        kept.callback(frame.unpersist)
+        frame.count()
+    frame = look_up_foreign_keys(frame, rules, quality, workspace, kept)
+    return with_times(frame, quality.rules, workspace.plan.fresh_as_of), rules
+
+
+def _measure(workspace: Workspace, frame: DataFrame, rules: list[RowRule], quality: Quality) -> Measured:
+    """Measure all rules and the profile of the columns that they name: a wide table's would cost seconds."""
+    columns = sorted({name for rule in quality.rules for name in _columns_of(rule)})
+    kinds = dict(frame.dtypes)
+    wanted = Wanted(
+        compliance={rule.label: rule.predicate for rule in rules if not rule.keys},
+        metrics=[
+            *(metric for rule in rules if rule.keys for metric in _about_keys(rule)),
+            *wanted_metrics(quality.rules),
+        ],
+        complete=columns,
+        numeric=[name for name in columns if kinds[name] in NUMBERS],
+    )
+    return measure(workspace.spark, frame, wanted)
+
+
+def _about_keys(rule: RowRule) -> tuple[Metric, Metric]:
+    """Return the share of keys that are there once, and the rows without any key: Deequ leaves those out."""
+    missing = [*([rule.judged] if rule.judged else []), *(f"{quoted(name)} IS NULL" for name in rule.keys)]
+    unique = Metric(kind="uniqueness", columns=rule.keys, where=rule.judged)
+    return unique, Metric(kind="size", where=" AND ".join(missing))
+
+
+def _may_repeat(rule: RowRule, measured: Measured) -> bool:
+    unique, keyless = (measured.metrics[metric] for metric in _about_keys(rule))
+    return bool(measured.size) and (unique != 1 or (keyless or 0) > 1)
+
+
+def _with_duplicates(
+    workspace: Workspace, frame: DataFrame, rules: list[RowRule], measured: Measured, kept: ExitStack
+) -> tuple[DataFrame, list[RowRule], Measured]:
+    """Look up duplicates of those keys of which not every row has its own, and count them."""
+    found = list(rules)
+    for i, rule in enumerate(rules):
+        if rule.keys and _may_repeat(rule, measured):
+            frame, found[i] = look_up_duplicates(frame, rule, kept)
+    fresh = [rule for rule, before in zip(found, rules, strict=True) if rule is not before]
+    shares = {rule.label: 1.0 for rule in rules if rule.keys}
+    if fresh:
+        shares |= measure(workspace.spark, frame, Wanted(compliance={r.label: r.predicate for r in fresh})).compliance
+    return frame, found, replace(measured, compliance=measured.compliance | shares)
 
 
 def _columns_of(rule: Any) -> tuple[str, ...]:
-    """Return the columns that a rule names: those are profiled, for a wide table would cost seconds."""
-    return getattr(rule, "columns", None) or ((rule.column,) if getattr(rule, "column", None) else ())
+    """Return the columns that a rule names."""
+    return tuple(getattr(rule, "columns", None) or ((rule.column,) if getattr(rule, "column", None) else ()))
 
 
 def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Finding], dict[str, int]]:
-    """Return what each row rule saw, and how many rows it condemns (0 where enough rows comply)."""
+    """Return what each row rule saw, and how many rows each broken one condemns."""
     findings, broken = [], {}
     for rule in rules:
         share = measured.compliance[rule.label]
         rows = round((1 - share) * measured.size)
         passed = share >= rule.at_least
-        broken[rule.label] = 0 if passed else rows
+        if rows and not passed:
+            broken[rule.label] = rows
         observed = f"{rows} of {measured.size} rows break it" if rows else "every row complies"
         findings.append(
             Finding(
@@ -133,28 +222,28 @@ def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Findin
     return findings, broken
 
 
-def _batch_findings(judged: DataFrame, is_good: Column, declared: Any, counts: Counts) -> list[Finding]:
-    """Judge the batch as a whole: its size, and the classes among the rows that would go on."""
-    findings = []
-    for rule in declared:
-        if isinstance(rule, spec.SizeRule):
-            bound = interval(rule.at_least, rule.at_most) + " rows"
-            rows = judged.filter(rule.where).count() if rule.where else counts.rows
-            low, high = rule.at_least or 0, rule.at_most if rule.at_most is not None else rows
-            findings.append(_whole("size", None, f"{rows} rows", bound, low <= rows <= high, rule))
-        if isinstance(rule, spec.ClassBalanceRule):
-            good = judged.filter(is_good).filter(rule.where or "true")
-            classes = {str(row[0]): int(row[1]) for row in good.groupBy(quoted(rule.column)).count().collect()}
-            classes.pop("None", None)
-            told = ", ".join(f"{name}: {rows}" for name, rows in sorted(classes.items())) or "no class"
-            passed = len(classes) >= rule.classes and min(classes.values(), default=0) >= rule.at_least
-            bound = f"at least {rule.classes} classes with at least {rule.at_least} rows each"
-            findings.append(_whole("class_balance", rule.column, told, bound, passed, rule))
-    return findings
+def _verdict(quality: Quality, judged: Judged, findings: list[Finding], workspace: Workspace) -> Verdict:
+    counts = judged.counts
+    return decide(
+        findings,
+        counts,
+        on_bad_rows=quality.on_bad_rows,
+        quarantine_limit=quality.quarantine_limit,
+        subject=f"batch {workspace.plan.batch.partition}, {counts.rows} rows, {counts.quarantined} quarantined",
+    )
 
 
-def _whole(name: str, column: str | None, observed: str, bound: str, passed: bool, rule: Any) -> Finding:
-    return Finding(rule=name, column=column, observed=observed, bound=bound, passed=passed, severity=rule.severity)
+def _refused(findings: list[Finding], use_case: str, workspace: Workspace) -> StageResult:
+    """Fail a batch whose columns are others: none of its rows is read, and no other rule judged."""
+    reasons = tuple(finding.reason() for finding in findings if not finding.passed)
+    subject = f"batch {workspace.plan.batch.partition}, no row read"
+    verdict = Verdict(outcome=Outcome.FAIL, subject=subject, reasons=reasons)
+    outputs = _write_reports(workspace, use_case, {}, findings, verdict, None, {})
+    values: dict[str, Any] = {"rows": None, "accepted": 0, "quarantined": 0, "broken": {}}
+    record = _record(verdict, Counts(rows=0, quarantined=0))
+    return StageResult(
+        outputs=outputs, values=values, verdict=verdict, summary=verdict.sentence(), records=(record,), history={}
+    )
 
 
 def _is_bad(rules: list[RowRule]) -> Column:
@@ -162,30 +251,28 @@ def _is_bad(rules: list[RowRule]) -> Column:
 
     bad = functions.lit(False)
     for rule in rules:
-        bad = bad | functions.col(rule.flag)
+        bad = bad | rule.broken
     return bad
 
 
-def _count_bad(judged: DataFrame, bad: list[RowRule]) -> int:
-    return judged.filter(_is_bad(bad)).count() if bad else 0
+def _count_bad(frame: DataFrame, bad: list[RowRule]) -> int:
+    return frame.filter(_is_bad(bad)).count() if bad else 0
 
 
-def _write_rows(
-    workspace: Workspace, judged: DataFrame, bad: list[RowRule], rules: list[RowRule], counts: Counts
-) -> dict[str, Reference]:
+def _write_rows(workspace: Workspace, judged: Judged) -> dict[str, Reference]:
     """Write good rows, and bad rows with all their reasons."""
     from pyspark.sql import functions
 
-    ours = {UNREADABLE, *(rule.flag for rule in rules)}
-    columns = [quoted(name) for name in judged.columns if name not in ours]
+    frame, counts, is_bad = judged.frame, judged.counts, _is_bad(judged.bad)
+    columns = [quoted(name) for name in frame.columns[: frame.columns.index(UNREADABLE)]]
     store, producer = workspace.store, workspace.stage
-    good = judged.filter(~_is_bad(bad)).select(*columns)
+    good = frame.filter(~is_bad).select(*columns)
     folder = f"{workspace.folder}/accepted"
     outputs = {"accepted": write_dataset(store, folder, good, rows=counts.accepted, producer=producer)}
     if counts.quarantined:
-        told = [functions.when(functions.col(rule.flag), _told(rule)) for rule in rules]
+        told = [functions.when(rule.broken, _told(rule)) for rule in judged.rules]
         reasons = functions.array_compact(functions.array(*told)).alias(REASONS)
-        aside = judged.filter(_is_bad(bad)).select(*columns, reasons)
+        aside = frame.filter(is_bad).select(*columns, reasons)
         folder = f"{workspace.folder}/quarantined"
         outputs["quarantined"] = write_dataset(store, folder, aside, rows=counts.quarantined, producer=producer)
     return outputs
@@ -220,25 +307,35 @@ def _write_reports(
     rows: dict[str, Reference],
     findings: list[Finding],
     verdict: Verdict,
-    measured: Measured,
+    measured: Measured | None,
     watched: dict[str, Any],
 ) -> dict[str, Reference]:
     workspace.log.info("%s", table(findings, verdict))
-    metrics = {
+    metrics = {"metrics": workspace.write_json("metrics.json", _told_metrics(measured))} if measured else {}
+    told, sample = about(use_case, workspace.plan.batch, rows), sample_of(workspace.store, rows.get("quarantined"))
+    earlier = [(point.partition, point.values) for point in workspace.plan.history]
+    history = series_of(watched.get("anomalies", []), earlier, told.partition)
+    profile = measured.profile if measured else {}
+    page = report_page(told, verdict, findings, profile, sample=sample, history=history)
+    return metrics | {
+        "report": workspace.write_file("quality.html", page),
+        "picture": workspace.write_file("quality.png", picture(findings, verdict)),
+    }
+
+
+def _told_metrics(measured: Measured) -> dict[str, Any]:
+    """Return all numbers by name; what is no number is null."""
+    unique = {metric: value for metric, value in measured.metrics.items() if metric.kind == "uniqueness"}
+    return {
         "size": measured.size,
         "compliance": measured.compliance,
-        "uniqueness": {", ".join(columns): share for columns, share in measured.uniqueness.items()},
+        "uniqueness": {str(metric).removeprefix("uniqueness of "): value for metric, value in unique.items()},
+        "metrics": {
+            str(metric): value if value is not None and math.isfinite(value) else None
+            for metric, value in measured.metrics.items()
+            if metric not in unique
+        },
         "profile": measured.profile,
-    }
-    judged = about(use_case, workspace.plan.batch, rows)
-    sample = sample_of(workspace.store, rows.get("quarantined"))
-    earlier = [(point.partition, point.values) for point in workspace.plan.history]
-    history = series_of(watched.get("anomalies", []), earlier, judged.partition)
-    report = report_page(judged, verdict, findings, measured.profile, sample=sample, history=history)
-    return {
-        "metrics": workspace.write_json("metrics.json", metrics),
-        "report": workspace.write_file("quality.html", report),
-        "picture": workspace.write_file("quality.png", picture(findings, verdict)),
     }
 
 

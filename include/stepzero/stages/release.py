@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stepzero.adapters.workspace import Workspace
 
 
-@stage(sections=("quality", "source"), plan=("batch",), reuse=Reuse.NEVER)
+@stage(sections=("quality", "source"), plan=("batch", "datasets"), reuse=Reuse.NEVER)
 def release(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Release quarantined rows of an accepted batch into its partition, each of them once.
 

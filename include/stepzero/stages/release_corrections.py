@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.quarantine import REASONS, ROW_ID
@@ -121,11 +122,13 @@ def _judge(workspace: Workspace, use_case: Any, rows: DataFrame, beside: Sequenc
     """Raise where a corrected row breaks a rule that condemns rows; the rows beside them are not judged again."""
     from pyspark.sql import functions
 
-    from stepzero.stages.quality_rules import broken_column, row_rules
+    from stepzero.stages.quality_lookups import look_up_all
+    from stepzero.stages.quality_rules import row_rules
 
-    both = _united(workspace, rows, beside)
-    rules = row_rules(both, use_case.quality.rules)
-    judged = both.select("*", *(broken_column(rule).alias(rule.flag) for rule in rules)).cache()
+    both, quality = _united(workspace, rows, beside), use_case.quality
+    kept = ExitStack()
+    both, rules = look_up_all(both, row_rules(both, quality.rules, quality.datasets), quality, workspace, kept)
+    judged = both.select("*", *(rule.broken.alias(rule.flag) for rule in rules)).cache()
     everywhere = judged.agg(
         functions.count("*"), *(functions.sum(functions.col(rule.flag).cast("long")) for rule in rules)
     )
@@ -140,6 +143,7 @@ def _judge(workspace: Workspace, use_case: Any, rows: DataFrame, beside: Sequenc
         rule.flag: [row[0] for row in ours.filter(rule.flag).select(ROW_ID).sort(ROW_ID).collect()] for rule in strict
     }
     judged.unpersist()
+    kept.close()
     reasons = [_reason(rule, found[rule.flag]) for rule in strict if found[rule.flag]]
     if reasons:
         raise RefusedError(Verdict(outcome=Outcome.FAIL, subject="corrected rows", reasons=tuple(reasons)))
