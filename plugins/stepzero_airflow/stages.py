@@ -172,6 +172,12 @@ def train(run: Run, prepared: XComArg) -> XComArg:
     return _output(evaluated)
 
 
+def check_predictions(run: Run, model: XComArg) -> XComArg:
+    """Judge the winner's predictions on held-out rows by the rules of `quality.predictions`; a FAIL stops the run."""
+    prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
+    return _output(_stage(run, "check_predictions", {"prepared": prepared, "evaluated": model}))
+
+
 def register(run: Run, model: XComArg) -> XComArg:
     """Register the winner as a version and compare it with the champion; the champion may stay."""
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]

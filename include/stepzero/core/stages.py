@@ -53,6 +53,7 @@ STAGES: dict[str, str] = {
     "resample": "stepzero.stages.resample:resample",
     "tune": "stepzero.stages.tune:tune",
     "evaluate": "stepzero.stages.evaluate:evaluate",
+    "check_predictions": "stepzero.stages.predictions:check_predictions",
     "register": "stepzero.stages.register:register",
     "approve": "stepzero.stages.approve:approve",
     "deploy": "stepzero.stages.deploy:deploy",

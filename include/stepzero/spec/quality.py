@@ -110,6 +110,28 @@ KnownRule = Annotated[
 ]
 
 
+class HandOver(Section):
+    """What rows must be at a later hand-over: nothing is set aside there, rows go on together or not at all."""
+
+    bad_rows: Share = 0.0
+    """Share of bad rows up to which they go on."""
+    rules: tuple[KnownRule | CustomRule, ...] = ()
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        return check_rules(value)
+
+    @field_validator("rules", mode="after")
+    @classmethod
+    def _of_rows_at_hand(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        elsewhere = [rule.rule for rule in value if isinstance(rule, ForeignKeyRule | FreshnessRule | SchemaRule)]
+        if elsewhere:
+            msg = f"{elsewhere[0]} is judged where a batch lands: it belongs to quality.rules"
+            raise ValueError(msg)
+        return value
+
+
 class Quality(Section):
     """What a batch must be."""
 
@@ -118,6 +140,10 @@ class Quality(Section):
     """Share of bad rows above which the whole batch fails."""
     rules: tuple[KnownRule | CustomRule, ...] = ()
     anomalies: tuple[KnownAnomaly, ...] = ()
+    after_prepare: HandOver = HandOver()
+    """Judges prepared rows, training and held-out ones, in the stage `prepare`."""
+    predictions: HandOver = HandOver()
+    """Judges held-out rows with the columns ``score`` and ``prediction``, in the stage `check_predictions`."""
     datasets: dict[str, Source] = Field(default_factory=dict)
     """Other datasets, by the name that foreign keys refer to: all files that landed under their prefix."""
     protected: tuple[str, ...] = ()
@@ -126,10 +152,7 @@ class Quality(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
-        for rule in value if isinstance(value, list | tuple) else ():
-            if isinstance(rule, dict):
-                check_name(rule.get("rule"), RULES, "rule")
-        return value
+        return check_rules(value)
 
     @model_validator(mode="after")
     def _datasets(self) -> Quality:
@@ -149,6 +172,18 @@ class Quality(Section):
             if name not in columns:
                 msg = f"a column of quality.datasets.{rule.dataset}; {did_you_mean(name, columns)}"
                 raise ElsewhereError(msg, location=(*place, "keys"), value=name)
+
+
+def check_rules(value: Any) -> Any:
+    """Reject a list in which a rule's name is neither ours nor dotted.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    for rule in value if isinstance(value, list | tuple) else ():
+        if isinstance(rule, dict):
+            check_name(rule.get("rule"), RULES, "rule")
+    return value
 
 
 def check_name(name: Any, known: tuple[str, ...], kind: str) -> None:

@@ -10,6 +10,7 @@ from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, te
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.stages.quality_hand_over import judge_hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ _DIGITS = 13
 
 
 @stage(
-    sections=("problem", "source", "prepare", "split", "train.folds"), plan=("window", "released"), engine=Engine.SPARK
+    sections=("problem", "source", "prepare", "split", "train.folds", "quality.after_prepare"),
+    plan=("window", "released"),
+    engine=Engine.SPARK,
 )
 def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Write training and test rows, sorted by row id: the order in which rows arrived has no effect.
@@ -32,8 +35,10 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     The row id is the SHA-256 of the row's source values, so equal rows have equal ids and always
     lie on the same side of the split.
 
+    The verdict is what `quality.after_prepare` says of them; None without such rules.
+
     Raises:
-        RuleError: An expression names an unknown column or is not SQL.
+        RuleError: An expression or a rule names an unknown column or is not SQL.
         StageError: A side of the split is empty.
     """
     from pyspark.sql import functions
@@ -54,6 +59,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
         folder = f"{workspace.folder}/{side}"
         total = sum(counts[side].values())
         outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
+    after = use_case.quality.after_prepare
+    verdict = judge_hand_over(split.drop(UNIT), after, workspace, "prepared rows")
     split.unpersist()
     left = sum(sum(classes.values()) for classes in counts.values())
     values = {"rows": rows, "dropped": rows - left, "released": _count(released, workspace), **counts}
@@ -62,7 +69,7 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     summary = (
         f"{rows} rows{told}, {rows - left} dropped; {_told(counts['train'])} to train, {_told(counts['test'])} held out"
     )
-    return StageResult(outputs=outputs, values=values, summary=summary, records=(record,))
+    return StageResult(outputs=outputs, values=values, verdict=verdict, summary=summary, records=(record,))
 
 
 def _released(checked: StageInput, workspace: Workspace) -> list[Reference]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.batches import UNREADABLE, explained_reading, is_parquet, read_batch
-from stepzero.adapters.deequ import Measured, Metric, Wanted, measure
+from stepzero.adapters.deequ import Measured
 from stepzero.adapters.ledger import Accepted, accept
 from stepzero.adapters.quarantine import REASONS
 from stepzero.adapters.spark import quoted, write_dataset
@@ -16,21 +16,13 @@ from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Verdict
 from stepzero.measures.quality import Counts, Finding, decide
 from stepzero.stages.quality_anomalies import (
-    Judgement,
     check_anomaly_rules,
     judge_against_history,
     told_anomalies,
 )
-from stepzero.stages.quality_batch import (
-    check_batch_rules,
-    class_findings,
-    group_findings,
-    metric_findings,
-    wanted_metrics,
-    with_times,
-)
-from stepzero.stages.quality_columns import NUMBERS
-from stepzero.stages.quality_lookups import look_up_duplicates, look_up_foreign_keys
+from stepzero.stages.quality_batch import check_batch_rules, with_times
+from stepzero.stages.quality_judge import Judged, is_bad, judge_frame
+from stepzero.stages.quality_lookups import look_up_foreign_keys
 from stepzero.stages.quality_page import about, report_page, sample_of, series_of
 from stepzero.stages.quality_report import picture, table
 from stepzero.stages.quality_rules import RowRule, row_rules
@@ -85,54 +77,17 @@ def _values(judged: Judged) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A batch after all its rules were evaluated; none of its rows is written yet."""
-
-    frame: DataFrame
-    rules: list[RowRule]
-    bad: list[RowRule]
-    """Rules that put a row into quarantine."""
-    broken: dict[str, int]
-    """Label of each broken rule about rows → rows at fault."""
-    counts: Counts
-    findings: list[Finding]
-    measured: Measured
-    history: dict[str, float]
-    """What later batches are compared with."""
-    anomalies: list[Judgement]
-
-
 def judge(use_case: Any, workspace: Workspace, kept: ExitStack) -> Judged:
-    """Evaluate all rules but the schema; what is computed once and used again is let go with `kept`.
-
-    One pass measures everything that needs no grouping. Only when a key is not unique a second one says of
-    which rows, and only when several rules are broken a third one counts the rows that any of them condemns.
-    """
+    """Read the batch, evaluate all rules but the schema, and compare the rows that go on with earlier batches."""
     quality = use_case.quality
     frame, rules = _prepared(use_case, workspace, kept)
-    measured = _measure(workspace, frame, rules, quality)
-    frame, rules, measured = _with_duplicates(workspace, frame, rules, measured, kept)
-    findings, broken = _row_findings(rules, measured)
-    bad = [rule for rule in rules if rule.severity == "error" and rule.label in broken]
-    quarantined = broken[bad[0].label] if len(bad) == 1 else _count_bad(frame, bad)
-    findings += metric_findings(quality.rules, measured, workspace.plan.fresh_as_of)
-    findings += class_findings(frame, ~_is_bad(bad), quality.rules)
-    findings += group_findings(frame, ~_is_bad(bad), quality.protected)
-    counts = Counts(rows=measured.size, quarantined=quarantined)
-    good = frame.filter(~_is_bad(bad))
-    history, anomalies = judge_against_history(workspace, good, quality.anomalies, measured.profile, counts)
-    return Judged(
-        frame=frame,
-        rules=rules,
-        bad=bad,
-        broken=broken,
-        counts=counts,
-        findings=[*findings, *(anomaly.finding() for anomaly in anomalies)],
-        measured=measured,
-        history=history,
-        anomalies=anomalies,
+    judged = judge_frame(workspace, frame, rules, quality, kept, workspace.plan.fresh_as_of)
+    good = judged.frame.filter(~is_bad(judged.bad))
+    history, anomalies = judge_against_history(
+        workspace, good, quality.anomalies, judged.measured.profile, judged.counts
     )
+    findings = [*judged.findings, *(anomaly.finding() for anomaly in anomalies)]
+    return replace(judged, history=history, anomalies=tuple(anomalies), findings=findings)
 
 
 def _prepared(use_case: Any, workspace: Workspace, kept: ExitStack) -> tuple[DataFrame, list[RowRule]]:
@@ -148,78 +103,6 @@ def _prepared(use_case: Any, workspace: Workspace, kept: ExitStack) -> tuple[Dat
         frame.count()
     frame = look_up_foreign_keys(frame, rules, quality, workspace, kept)
     return with_times(frame, quality.rules, workspace.plan.fresh_as_of), rules
-
-
-def _measure(workspace: Workspace, frame: DataFrame, rules: list[RowRule], quality: Quality) -> Measured:
-    """Measure all rules and the profile of the columns that they name: a wide table's would cost seconds."""
-    columns = sorted({name for rule in quality.rules for name in _columns_of(rule)})
-    kinds = dict(frame.dtypes)
-    wanted = Wanted(
-        compliance={rule.label: rule.predicate for rule in rules if not rule.keys},
-        metrics=[
-            *(metric for rule in rules if rule.keys for metric in _about_keys(rule)),
-            *wanted_metrics(quality.rules),
-        ],
-        complete=columns,
-        numeric=[name for name in columns if kinds[name] in NUMBERS],
-    )
-    return measure(workspace.spark, frame, wanted)
-
-
-def _about_keys(rule: RowRule) -> tuple[Metric, Metric]:
-    """Return the share of keys that are there once, and the rows without any key: Deequ leaves those out."""
-    missing = [*([rule.judged] if rule.judged else []), *(f"{quoted(name)} IS NULL" for name in rule.keys)]
-    unique = Metric(kind="uniqueness", columns=rule.keys, where=rule.judged)
-    return unique, Metric(kind="size", where=" AND ".join(missing))
-
-
-def _may_repeat(rule: RowRule, measured: Measured) -> bool:
-    unique, keyless = (measured.metrics[metric] for metric in _about_keys(rule))
-    return bool(measured.size) and (unique != 1 or (keyless or 0) > 1)
-
-
-def _with_duplicates(
-    workspace: Workspace, frame: DataFrame, rules: list[RowRule], measured: Measured, kept: ExitStack
-) -> tuple[DataFrame, list[RowRule], Measured]:
-    """Look up duplicates of those keys of which not every row has its own, and count them."""
-    found = list(rules)
-    for i, rule in enumerate(rules):
-        if rule.keys and _may_repeat(rule, measured):
-            frame, found[i] = look_up_duplicates(frame, rule, kept)
-    fresh = [rule for rule, before in zip(found, rules, strict=True) if rule is not before]
-    shares = {rule.label: 1.0 for rule in rules if rule.keys}
-    if fresh:
-        shares |= measure(workspace.spark, frame, Wanted(compliance={r.label: r.predicate for r in fresh})).compliance
-    return frame, found, replace(measured, compliance=measured.compliance | shares)
-
-
-def _columns_of(rule: Any) -> tuple[str, ...]:
-    """Return the columns that a rule names."""
-    return tuple(getattr(rule, "columns", None) or ((rule.column,) if getattr(rule, "column", None) else ()))
-
-
-def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Finding], dict[str, int]]:
-    """Return what each row rule saw, and how many rows each broken one condemns."""
-    findings, broken = [], {}
-    for rule in rules:
-        share = measured.compliance[rule.label]
-        rows = round((1 - share) * measured.size)
-        passed = share >= rule.at_least
-        if rows and not passed:
-            broken[rule.label] = rows
-        observed = f"{rows} of {measured.size} rows break it" if rows else "every row complies"
-        findings.append(
-            Finding(
-                rule=rule.rule,
-                column=rule.column,
-                observed=observed,
-                bound=rule.bound,
-                passed=passed,
-                severity=rule.severity,
-                rows=rows,
-            )
-        )
-    return findings, broken
 
 
 def _verdict(quality: Quality, judged: Judged, findings: list[Finding], workspace: Workspace) -> Verdict:
@@ -246,33 +129,20 @@ def _refused(findings: list[Finding], use_case: str, workspace: Workspace) -> St
     )
 
 
-def _is_bad(rules: list[RowRule]) -> Column:
-    from pyspark.sql import functions
-
-    bad = functions.lit(False)
-    for rule in rules:
-        bad = bad | rule.broken
-    return bad
-
-
-def _count_bad(frame: DataFrame, bad: list[RowRule]) -> int:
-    return frame.filter(_is_bad(bad)).count() if bad else 0
-
-
 def _write_rows(workspace: Workspace, judged: Judged) -> dict[str, Reference]:
     """Write good rows, and bad rows with all their reasons."""
     from pyspark.sql import functions
 
-    frame, counts, is_bad = judged.frame, judged.counts, _is_bad(judged.bad)
+    frame, counts, condemned = judged.frame, judged.counts, is_bad(judged.bad)
     columns = [quoted(name) for name in frame.columns[: frame.columns.index(UNREADABLE)]]
     store, producer = workspace.store, workspace.stage
-    good = frame.filter(~is_bad).select(*columns)
+    good = frame.filter(~condemned).select(*columns)
     folder = f"{workspace.folder}/accepted"
     outputs = {"accepted": write_dataset(store, folder, good, rows=counts.accepted, producer=producer)}
     if counts.quarantined:
         told = [functions.when(rule.broken, _told(rule)) for rule in judged.rules]
         reasons = functions.array_compact(functions.array(*told)).alias(REASONS)
-        aside = frame.filter(is_bad).select(*columns, reasons)
+        aside = frame.filter(condemned).select(*columns, reasons)
         folder = f"{workspace.folder}/quarantined"
         outputs["quarantined"] = write_dataset(store, folder, aside, rows=counts.quarantined, producer=producer)
     return outputs

@@ -1,0 +1,61 @@
+"""The gate again after training: the winner's predictions on held-out rows, by the rules of `quality.predictions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stepzero.adapters.spark import read_dataset
+from stepzero.core.errors import SpecError, bare
+from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.stages.quality_hand_over import judge_hand_over
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from stepzero.adapters.workspace import Workspace
+
+SCORE, PREDICTION = "score", "prediction"
+"""Columns that rules may name, beside those of the held-out rows."""
+_ROW_ID = "_row_id"
+
+
+@stage(sections=("quality.predictions",), engine=Engine.SPARK)
+def check_predictions(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Judge held-out rows with their score and their decision (1 from the threshold on, else 0).
+
+    Raises:
+        SpecError: No rule is declared.
+        RuleError: A rule cannot be evaluated.
+    """
+    frame = _predicted(inputs, workspace)
+    verdict = judge_hand_over(frame, use_case.quality.predictions, workspace, f"predictions of {_winner(inputs)}")
+    if verdict is None:
+        raise SpecError(
+            f"{use_case.name}.quality.predictions",
+            value=bare("no rule"),
+            allowed="at least one rule",
+            action="declare one, or take `check_predictions` out of the DAG file",
+        )
+    record = Record(
+        tags={"predictions.outcome": str(verdict.outcome), "predictions.sentence": verdict.sentence()[:4000]}
+    )
+    return StageResult(verdict=verdict, summary=verdict.sentence(), records=(record,))
+
+
+def _predicted(inputs: dict[str, StageInput], workspace: Workspace) -> DataFrame:
+    """Return held-out rows with score and decision; equal rows have equal ids, and equal scores."""
+    from pyspark.sql import functions
+
+    session, store = workspace.spark, workspace.store
+    rows = read_dataset(session, store, inputs["prepared"].output("test"))
+    scores = read_dataset(session, store, inputs["evaluated"].output("test_scores"))
+    threshold = float(inputs["evaluated"].values["winner"]["threshold"])
+    once = scores.select(_ROW_ID, SCORE).dropDuplicates([_ROW_ID])
+    decision = (functions.col(SCORE) >= threshold).cast("int").alias(PREDICTION)
+    joined = rows.join(once, _ROW_ID, "left")
+    return joined.select("*", decision)
+
+
+def _winner(inputs: dict[str, StageInput]) -> str:
+    winner = inputs["evaluated"].values["winner"]
+    return f"{winner['sampler']} × {winner['model']}"

@@ -1,0 +1,102 @@
+"""The gate's rules again: on prepared rows, and on predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stepzero.adapters.datasets import write_frame
+from stepzero.core.errors import RuleError, SpecError
+from stepzero.core.references import ResultReference
+from stepzero.core.stages import StageInput, StageResult
+from stepzero.core.verdict import Outcome
+from stepzero.spec.load import validate
+from stepzero.spec.use_case import UseCase
+from support.gate import NAME, SMALL, Gate, small
+
+LOW = {"rule": "between", "column": "root", "at_most": 3}
+"""Of small's ten rows only the one with amount 10 breaks it, once the root is derived."""
+
+
+def use_case(**quality: Any) -> UseCase:
+    data = {
+        "name": NAME,
+        "source": {"format": "csv", "prefix": "landing/toy/", "columns": SMALL},
+        "problem": {"kind": "classification", "target": "label", "positive": 1},
+        "prepare": {"derive": {"root": "sqrt(amount)"}},
+        "quality": quality,
+    }
+    return validate(data, UseCase)
+
+
+def prepared(gate: Gate, **section: Any) -> StageResult:
+    declared = use_case(after_prepare=section)
+    frame = small(40).assign(amount=[float(number % 10 + 1) for number in range(40)])
+    return gate.prepare(gate.judge_use_case(declared, [gate.land(frame)]), declared)
+
+
+def test_prepared_rows_are_judged_by_the_same_rules(gate: Gate) -> None:
+    assert prepared(gate).verdict is None, "no rule, no verdict"
+    wide = prepared(gate, rules=[{**LOW, "at_most": 4}, {"rule": "size", "at_least": 40}])
+    assert wide.verdict is not None
+    assert wide.verdict.sentence() == "PASS: prepared rows, 40 rows, 0 bad."
+    refused = prepared(gate, rules=[LOW])
+    assert refused.verdict is not None
+    assert refused.verdict.outcome is Outcome.FAIL
+    (reason,) = [reason for reason in refused.verdict.reasons if reason.rule == "between"]
+    assert (reason.column, reason.rows, reason.bound) == ("root", 4, "at most 3")
+    tolerated = prepared(gate, rules=[LOW], bad_rows="10%")
+    assert tolerated.verdict is not None
+    assert tolerated.verdict.outcome is Outcome.PASS, "at the share they go on, and are told"
+    assert [reason.rows for reason in tolerated.verdict.reasons] == [4]
+    with pytest.raises(RuleError, match="did you mean 'root'"):
+        prepared(gate, rules=[{**LOW, "column": "roots"}])
+
+
+def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) -> None:
+    rows = small(20).assign(_row_id=[str(number % 10) for number in range(20)])
+    scores = pd.DataFrame({"_row_id": rows["_row_id"], "score": [number % 10 / 10 for number in range(20)]})
+
+    def judged(*rules: dict[str, Any], scored: pd.DataFrame = scores) -> StageResult:
+        folder = f"made-{gate.runs}"
+        outputs = {
+            "prepared": {"test": write_frame(gate.store, f"{folder}/test", rows, producer="prepare")},
+            "evaluated": {"test_scores": write_frame(gate.store, f"{folder}/scores", scored, producer="evaluate")},
+        }
+        values = {"winner": {"sampler": "smote", "model": "xgboost", "threshold": 0.5}}
+        reference = ResultReference(stage="x", uri="", digest="")
+        inputs = {
+            name: StageInput(reference=reference, outputs=made, values=values, verdict=None)
+            for name, made in outputs.items()
+        }
+        return gate.run("check_predictions", use_case(predictions={"rules": list(rules)}), inputs)
+
+    sound = [
+        {"rule": "size", "at_least": 20, "at_most": 20},
+        {"rule": "complete", "columns": ["score"]},
+        {"rule": "between", "column": "score", "at_least": 0, "at_most": 1},
+        {"rule": "mean", "column": "prediction", "at_most": 0.6},
+        {"rule": "compliance", "name": "dear ones are looked at", "predicate": "amount < 18 OR prediction = 1"},
+    ]
+    passed = judged(*sound)
+    assert passed.verdict is not None
+    assert passed.verdict.sentence() == "PASS: predictions of smote × xgboost, 20 rows, 0 bad."
+    eager = judged({"rule": "mean", "column": "prediction", "at_most": 0.4})
+    assert eager.verdict is not None
+    assert eager.verdict.outcome is Outcome.FAIL
+    assert eager.verdict.reasons[0].rule == "mean"
+    lost = judged({"rule": "complete", "columns": ["score"]}, scored=scores[scores["_row_id"] != "3"])
+    assert lost.verdict is not None
+    assert lost.verdict.outcome is Outcome.FAIL
+    with pytest.raises(SpecError, match="take `check_predictions` out of the DAG file"):
+        judged()
+
+
+def test_what_is_judged_where_a_batch_lands_is_refused_later() -> None:
+    rule = {"rule": "freshness", "column": "id", "at_most": "1 day"}
+    with pytest.raises(SpecError, match=r"belongs to quality\.rules"):
+        use_case(predictions={"rules": [rule]})
+    with pytest.raises(SpecError, match="unknown rule 'betwen'"):
+        use_case(after_prepare={"rules": [{"rule": "betwen"}]})
