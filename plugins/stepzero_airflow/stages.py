@@ -128,6 +128,28 @@ def batch_skew(run: Run, checked: XComArg, **settings: Any) -> XComArg:
     return _output(_stage(run, "batch_skew", {"checked": checked}, **settings))
 
 
+def prepare_table(run: Run, checked: XComArg, table: str) -> XComArg:
+    """Do the declared transforms of one of several tables, on Spark; `checked` is what the gate said of its rows."""
+    settings: dict[str, Any] = {"task_id": f"prepare_{table}", "parameters": {"table": table}, "cell": table}
+    return _output(_stage(run, "prepare_table", {"checked": checked}, **settings))
+
+
+def join_tables(run: Run, **tables: XComArg) -> XComArg:
+    """Join prepared tables, given by their names, as `join` declares; takes the place of `checked` in `prepare`."""
+    return _output(_stage(run, "join_tables", tables))
+
+
+def ingest_features(run: Run, prepared: XComArg, group: str) -> XComArg:
+    """Add what is new in a prepared table to the history of its feature group."""
+    settings: dict[str, Any] = {"task_id": f"ingest_{group}", "parameters": {"group": group}, "cell": group}
+    return _output(_stage(run, "ingest_features", {"prepared": prepared}, **settings))
+
+
+def join_features(run: Run, **groups: XComArg) -> XComArg:
+    """Put training rows together as known at their moments; takes the place of `checked` in `prepare`."""
+    return _output(_stage(run, "join_features", groups))
+
+
 def explore(run: Run, prepared: XComArg) -> XComArg:
     """Draw class balance, distributions and correlation of the training rows."""
     return _output(_stage(run, "explore", {"prepared": prepared}))

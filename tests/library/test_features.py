@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.datasets import read_frame, write_frame
 from stepzero.adapters.feature_history import append_history, history_members, read_history
 from stepzero.adapters.store import Store
+from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import InputError, SpecError
+from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.learning.as_known import as_known, snapshot, training_set
+from stepzero.learning.transform import feature_columns
 from stepzero.spec.features import FeatureGroup
 from stepzero.spec.load import validate
+from stepzero.spec.use_case import UseCase
+from stepzero.spec.view import View
+from support.cards import as_input
 from support.claims import claims_file
 
 GROUP = FeatureGroup(record_id="policy", event_time="event", known_time="known")
@@ -182,3 +189,128 @@ def test_a_history_keeps_its_shape_and_loses_nothing(tmp_path: Path) -> None:
         append_history(store, "new", GROUP, bare_rows)
     with pytest.raises(InputError, match="history of a feature group: got empty"):
         read_history(store, history_members(store, "new"))
+
+
+def use_case_of(**features: Any) -> UseCase:
+    def source(**columns: str) -> dict[str, Any]:
+        return {"source": {"format": "csv", "prefix": "landing/x/", "columns": columns}}
+
+    data = {
+        "name": "toy",
+        "problem": {"kind": "classification", "target": "label", "positive": 1},
+        "tables": {
+            "claims": source(policy="int", when="double", label="int"),
+            "customers": source(policy="int", age="int"),
+        },
+        "features": {
+            "rows": "claims",
+            "groups": {
+                "claims": {"record_id": "policy", "event_time": "when", "known_time": "known"},
+                "customers": {"record_id": "policy", "event_time": "event", "known_time": "known"},
+            },
+            **features,
+        },
+    }
+    return validate(data, UseCase)
+
+
+class Runs:
+    """Runs of the feature stages, one day after the other."""
+
+    def __init__(self, folder: Path, use_case: UseCase) -> None:
+        self.store, self.use_case, self.count = Store(f"file://{folder}"), use_case, 0
+
+    def stage(self, name: str, inputs: dict[str, StageInput], as_of: str = "", **parameters: str) -> StageInput:
+        self.count += 1
+        info = find_stage(name)
+        workspace = Workspace(
+            store=self.store,
+            environment=cast("Any", None),
+            plan=cast("Any", SimpleNamespace(as_of=as_of)),
+            folder=f"results/{name}-{self.count}",
+            stage=name,
+            parameters=parameters,
+        )
+        view = View(self.use_case, info.sections, always=("name",), parameters=parameters)
+        return as_input(name, load_stage(info)(view, inputs, workspace))
+
+    def ingest(self, group: str, frame: pd.DataFrame, as_of: str) -> StageInput:
+        self.count += 1
+        rows = write_frame(self.store, f"made/{self.count}", frame, producer="test")
+        prepared = as_input("prepare_table", StageResult(outputs={"accepted": rows}))
+        return self.stage("ingest_features", {"prepared": prepared}, as_of, group=group)
+
+    def join(self, claims: StageInput, customers: StageInput) -> pd.DataFrame:
+        done = self.stage("join_features", {"claims": claims, "customers": customers})
+        return read_frame(self.store, done.output("accepted"))
+
+
+DAYS = ["2026-01-01T02:00:00+00:00", "2026-01-02T02:00:00+00:00", "2026-01-03T02:00:00+00:00"]
+
+
+def test_each_run_adds_what_is_new_and_an_earlier_run_is_made_again_as_it_was(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, use_case_of())
+    claims = pd.DataFrame({"policy": [1, 2, 3], "when": [1.0, 2.0, 3.0], "label": [0, 1, 0]})
+    ages = [pd.DataFrame({"policy": [1, 2, 3], "age": [20, 30, age]}) for age in (40, 41, 40)]
+    claimed = runs.ingest("claims", claims, DAYS[0])
+    ingested = [runs.ingest("customers", age, day) for age, day in zip(ages, DAYS, strict=True)]
+    assert [one.values["new"] for one in ingested] == [3, 1, 1], "going back to a former value is news"
+    assert runs.ingest("customers", ages[2], DAYS[2]).values["new"] == 0, "the same again is not"
+    assert runs.ingest("claims", claims, DAYS[1]).values["new"] == 0
+    found = [runs.join(runs.ingest("claims", claims, day), one) for day, one in zip(DAYS, ingested, strict=True)]
+    for frame, age in zip(found, (40, 41, 40), strict=True):
+        assert frame["age"].tolist() == [20, 30, age]
+        assert frame["policy"].tolist() == [1, 2, 3]
+        assert feature_columns(list(frame.columns), "label", None) == ["policy", "age"]
+    pd.testing.assert_frame_equal(runs.join(claimed, ingested[0]), found[0])
+
+
+def test_each_row_has_its_own_moment_where_a_column_says_so(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, use_case_of(as_of="when"))
+    seconds = [pd.Timestamp(day).timestamp() for day in DAYS]
+    claims = pd.DataFrame({"policy": [1, 2, 1], "when": [seconds[0], seconds[1], seconds[2]], "label": [0, 1, 0]})
+    for day, age in zip(DAYS, (20, 21, 22), strict=True):
+        customers = runs.ingest("customers", pd.DataFrame({"policy": [1, 2], "age": [age, age + 10]}), day)
+    found = runs.join(runs.ingest("claims", claims, DAYS[2]), customers)
+    assert found[["policy", "age"]].to_numpy().tolist() == [[1, 22], [2, 31]]
+
+
+def test_an_event_that_lands_again_is_compared_with_itself(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, use_case_of())
+    claims = pd.DataFrame({"policy": [1, 1], "when": [1.0, 2.0], "label": [0, 1]})
+    assert runs.ingest("claims", claims, DAYS[0]).values["new"] == 2
+    assert runs.ingest("claims", claims, DAYS[1]).values["new"] == 0
+    corrected = claims.assign(label=[1, 1])
+    ingested = runs.ingest("claims", corrected, DAYS[2])
+    assert ingested.values["new"] == 1
+    assert ingested.values["datasets"] == 2
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"rows": "claim"}, "rows is one of the groups, not 'claim'; did you mean 'claims'"),
+        ({"as_of": "whenn"}, r"features\.as_of: got 'whenn'.*did you mean 'when'"),
+        (
+            {
+                "groups": {
+                    "claims": {"record_id": "policy", "event_time": "e", "known_time": "k"},
+                    "x": GROUP.model_dump(),
+                }
+            },
+            r"features\.groups\.x: got 'x'\. Allowed: a table; one of claims, customers",
+        ),
+        (
+            {"groups": {"claims": {"record_id": "polcy", "event_time": "e", "known_time": "k"}}},
+            r"features\.groups\.claims\.record_id: got 'polcy'.*did you mean 'policy'",
+        ),
+    ],
+)
+def test_wrong_groups_are_found_when_the_file_is_read(features: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SpecError, match=expected):
+        use_case_of(**features)
+
+
+def test_a_group_that_is_not_declared_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"toy: feature group: got custmers\. Allowed: did you mean 'customers'"):
+        Runs(tmp_path, use_case_of()).ingest("custmers", pd.DataFrame({"policy": [1]}), DAYS[0])

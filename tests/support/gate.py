@@ -171,6 +171,12 @@ class Gate:
         batch = Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
         return self.run("release", use_case, {}, batch=batch, parameters={"form": asked.model_dump_json()})
 
+    def run_prepare(self, use_case: UseCase, accepted: StageResult) -> StageResult:
+        """Prepare what a stage between gate and preparation made."""
+        reference = ResultReference(stage="join_tables", uri="", digest="")
+        checked = StageInput(reference=reference, outputs=accepted.outputs, values=accepted.values, verdict=None)
+        return self.run("prepare", use_case, {"checked": checked}, window=())
+
     def prepare_frame(self, frame: pd.DataFrame, use_case: UseCase, files: int = 1) -> StageResult:
         """Prepare rows without a gate before them, written as so many files."""
         self.runs += 1
@@ -202,6 +208,21 @@ class Gate:
     def _frame(self, result: StageResult, name: str) -> pd.DataFrame:
         return self.frame(result.outputs[name]) if name in result.outputs else pd.DataFrame()
 
+    def run_stage(
+        self, stage: str, use_case: UseCase, inputs: dict[str, StageResult], **parameters: str
+    ) -> StageResult:
+        """Run a Spark stage that reads no plan, on results of others."""
+        given = {
+            name: StageInput(
+                reference=ResultReference(stage=name, uri="", digest=""),
+                outputs=result.outputs,
+                values=result.values,
+                verdict=result.verdict,
+            )
+            for name, result in inputs.items()
+        }
+        return self.run(stage, use_case, given, parameters=parameters)
+
     def run(
         self,
         stage: str,
@@ -222,7 +243,8 @@ class Gate:
             parameters=parameters or {},
         )
         workspace.__dict__["spark"] = self.spark
-        return load_stage(info)(View(use_case, info.sections, always=("name",)), inputs, workspace)
+        view = View(use_case, info.sections, always=("name",), parameters=parameters)
+        return load_stage(info)(view, inputs, workspace)
 
 
 class _Frozen:

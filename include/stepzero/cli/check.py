@@ -44,6 +44,8 @@ def _check_names(use_case: UseCase) -> None:
     own += [(train.metric, "metric")] if train and is_dotted(train.metric) else []
     models = [one for model in train.models.values() for one in (model, *model.algorithms.values())] if train else []
     own += [(model.estimator, "model class") for model in models if model.estimator]
+    steps = [*use_case.transforms, *(step for table in use_case.tables.values() for step in table.transforms)]
+    own += [(step.step, "step") for step in steps if is_dotted(step.step)]
     for name, what in own:
         load_name(name, what)
     for name in use_case.stages:

@@ -43,6 +43,10 @@ class Engine(StrEnum):
 STAGES: dict[str, str] = {
     "quality_gate": "stepzero.stages.quality:quality_gate",
     "release": "stepzero.stages.release:release",
+    "prepare_table": "stepzero.stages.tables:prepare_table",
+    "join_tables": "stepzero.stages.tables:join_tables",
+    "ingest_features": "stepzero.stages.features:ingest_features",
+    "join_features": "stepzero.stages.features:join_features",
     "prepare": "stepzero.stages.prepare:prepare",
     "explore": "stepzero.stages.explore:explore",
     "bias": "stepzero.stages.bias:bias",

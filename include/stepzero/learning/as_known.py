@@ -70,6 +70,38 @@ def snapshot(history: pd.DataFrame, group: FeatureGroup, *, as_of: Any, times: b
     return pd.concat([kept[list(named)].rename(columns=named).reset_index(drop=True), features], axis=1)
 
 
+def is_news(history: pd.DataFrame, rows: pd.DataFrame, group: FeatureGroup, *, by_event: bool) -> pd.Series[bool]:
+    """Return which rows say something that the history did not tell at the moment that they became known.
+
+    A row that goes back to former values is news.
+
+    Args:
+        history: All versions so far.
+        rows: New ones, with both times.
+        group: What the columns are.
+        by_event: Whether a row is compared with what is known of its own event; else with the newest of its record,
+            which is right only where every event is as new as the moment it is ingested at.
+    """
+    features = feature_names(rows, group)
+    told = history[[*group.keys, *features]].assign(_there=1.0)
+    asked = rows.assign(
+        _moment=moments(rows, group.event_time, "rows").combine(moments(rows, group.known_time, "rows"), max)
+    )
+    if by_event:
+        told, asked = _keyed(told, group), _keyed(asked, group)
+        group = group.model_copy(update={"record_id": "_key"})
+    known = as_known(told, asked, group, as_of="_moment")
+    same = known["_there"].notna()
+    for name in features:
+        same &= (rows[name] == known[name]) | (rows[name].isna() & known[name].isna())
+    return ~same
+
+
+def _keyed(frame: pd.DataFrame, group: FeatureGroup) -> pd.DataFrame:
+    event = moments(frame, group.event_time, "rows").astype("int64").astype(str)
+    return frame.assign(_key=frame[group.record_id].astype(str) + "@" + event).drop(columns=group.record_id)
+
+
 def training_set(
     rows: pd.DataFrame,
     histories: Mapping[str, tuple[FeatureGroup, pd.DataFrame]],

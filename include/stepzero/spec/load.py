@@ -15,10 +15,13 @@ from pydantic import BaseModel, ValidationError
 from stepzero.core.errors import SpecError, bare, did_you_mean
 from stepzero.spec.base import NAME, ElsewhereError
 from stepzero.spec.environment import Environment
+from stepzero.spec.quality import RULES
+from stepzero.spec.transforms import STEPS
 from stepzero.spec.use_case import UseCase
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+_TAGS, _UNION = frozenset((*RULES, *STEPS)), "tagged-union["
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -182,8 +185,13 @@ def _plain(location: Location) -> Location:
 
 
 def _is_tag(location: Location, i: int) -> bool:
-    after_index = i > 0 and isinstance(location[i - 1], int) and "rules" in location[:i]
-    return (after_index and isinstance(location[i], str) and i < len(location) - 1) or location[i] == "CustomRule"
+    part, before = location[i], location[i - 1] if i else ""
+    if not isinstance(part, str):
+        return False
+    if part.startswith(_UNION) or part in {"CustomRule", "CustomStep"}:
+        return True
+    chosen = isinstance(before, int) or before.startswith(_UNION)
+    return chosen and part in _TAGS and i < len(location) - 1
 
 
 def _line(path: Path, location: Location) -> str:

@@ -9,9 +9,12 @@ from pydantic import Field, field_validator, model_validator
 from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
+from stepzero.spec.features import Features, featured_columns
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.skew import Skew
+from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
+from stepzero.spec.transforms import Columns, Steps, columns_after
 
 
 class UseCase(Section):
@@ -25,6 +28,13 @@ class UseCase(Section):
     owner: str = "nobody"
     problem: Problem | None = None
     source: Source | None = None
+    tables: dict[str, SourceTable] = Field(default_factory=dict)
+    """Several tables instead of one `source`, the first one being joined by the others; see `join`."""
+    join: tuple[Join, ...] = ()
+    features: Features | None = None
+    """Feature groups of the tables, put together as known at a moment; instead of `join`."""
+    transforms: Steps = ()
+    """What is done to the rows of `source`, step by step, before `prepare.derive`."""
     quality: Quality = Quality()
     prepare: Prepare = Prepare()
     pipeline: Pipeline = Pipeline()
@@ -54,16 +64,34 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _columns(self) -> UseCase:
-        if self.source and self.problem:
-            known = {*self.source.columns, *self.prepare.derive}
+        known = {*self._arriving(), *self.prepare.derive}
+        if self.problem and (self.source or self.tables):
             self._must_know(known, self.problem.target, ("problem", "target"))
             for group in ("scale", "impute", "outliers"):
                 for kind, columns in getattr(self.pipeline, group).items():
                     for column in columns:
                         self._must_know(known, column, ("pipeline", group, kind))
             self._check_bias(known)
-            self._check_set_aside(self.problem.target)
+            self._check_set_aside(known, self.problem.target)
         return self
+
+    def _arriving(self) -> Columns:
+        """Return the columns that `prepare` is given."""
+        if self.source and self.tables:
+            raise ElsewhereError("either source or tables", location=("tables",), value=", ".join(self.tables))
+        if self.join and not self.tables:
+            raise ElsewhereError("tables to join", location=("join",), value=self.join[0].table)
+        if self.tables and self.transforms:
+            msg = "transforms of a table stand in tables.NAME.transforms"
+            raise ElsewhereError(msg, location=("transforms",), value=f"{len(self.transforms)} steps")
+        if self.features:
+            if self.join:
+                msg = "either join or features: features are looked up as known at a moment"
+                raise ElsewhereError(msg, location=("join",), value=self.join[0].table)
+            return featured_columns(table_columns(self.tables), self.features)
+        if self.tables:
+            return joined_columns(self.tables, self.join)
+        return columns_after(self.source.columns, self.transforms, ("transforms",)) if self.source else {}
 
     def _check_bias(self, known: set[str]) -> None:
         for facet in self.bias.facets if self.bias else ():
@@ -76,7 +104,7 @@ class UseCase(Section):
                     msg = "sample_weight: true for every model where bias.mitigate reweighs: it would change nothing"
                     raise ElsewhereError(msg, location=("train", "models", name), value="no sample_weight")
 
-    def _check_set_aside(self, target: str) -> None:
+    def _check_set_aside(self, known: set[str], target: str) -> None:
         used = {
             column
             for part in ("scale", "impute", "outliers")
@@ -84,6 +112,7 @@ class UseCase(Section):
             for column in names
         }
         for column in self.prepare.set_aside:
+            self._must_know(known, column, ("prepare", "set_aside"))
             if column in {target, *used, *self.pipeline.one_hot}:
                 msg = "a column that models do without: neither the target nor one that the pipeline takes"
                 raise ElsewhereError(msg, location=("prepare", "set_aside"), value=column)

@@ -10,6 +10,7 @@ from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, te
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.stages.prepare_transforms import transform
 from stepzero.stages.quality_hand_over import judge_hand_over
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _DIGITS = 13
 
 
 @stage(
-    sections=("problem", "source", "prepare", "split", "train.folds", "quality.after_prepare"),
+    sections=("problem", "source", "transforms", "prepare", "split", "train.folds", "quality.after_prepare"),
     plan=("window", "released"),
     engine=Engine.SPARK,
 )
@@ -48,7 +49,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     source = united.columns
     identified = united.withColumn(ROW_ID, functions.sha2(text_of(source), 256))
     kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
-    split = _with_fold(_with_side(derived(kept, use_case.prepare), use_case), use_case).cache()
+    changed, met = transform(kept, use_case.transforms, "transforms")
+    split = _with_fold(_with_side(derived(changed, use_case.prepare), use_case), use_case).cache()
     classes = use_case.problem.target if use_case.problem.kind == "classification" else None
     rows = united.count()
     counts = _counts(split, classes)
@@ -64,6 +66,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     split.unpersist()
     left = sum(sum(classes.values()) for classes in counts.values())
     values = {"rows": rows, "dropped": rows - left, "released": _count(released, workspace), **counts}
+    if met:
+        values["unseen"] = [one.to_json() for one in met]
     record = Record(metrics={f"prepare.{name}": float(value) for name, value in _flat(values).items()})
     told = f" ({values['released']} released from quarantine)" if values["released"] else ""
     summary = (

@@ -12,6 +12,7 @@ from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.skew import Baseline, Comparison, compare, judge
 from stepzero.measures.baselines import ColumnBaseline
+from stepzero.stages.prepare_transforms import transform
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ MOST_ROWS = 200_000
 """Rows that are compared; of more, those with the smallest hashes."""
 
 
-@stage(sections=("prepare", "skew"), plan=("champion", "batch"), engine=Engine.SPARK)
+@stage(sections=("transforms", "prepare", "skew"), plan=("champion", "batch"), engine=Engine.SPARK)
 def batch_skew(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Judge the accepted rows of this run's batch, prepared row by row as the training rows were.
 
@@ -34,7 +35,8 @@ def batch_skew(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
     if baseline is None:
         return _unjudged(reason)
     frame = read_dataset(workspace.spark, workspace.store, inputs["checked"].output("accepted"))
-    rows = _sample(derived(frame, use_case.prepare), list(baseline))
+    changed, _ = transform(frame, use_case.transforms, "transforms")
+    rows = _sample(derived(changed, use_case.prepare), list(baseline))
     subject = f"batch {workspace.plan.batch.partition} against the training rows of {_champion(use_case, workspace)}"
     return _judged(baseline, rows, use_case, workspace, subject)
 
