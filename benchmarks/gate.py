@@ -100,7 +100,7 @@ def repeated(data: Path, copies: int, home: Path) -> Path:
     from pyarrow import parquet
 
     folder = home / f"transactions-{copies}"
-    if (folder / "done").is_file():
+    if (folder / "_done").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     table = parquet.read_table(data)
@@ -110,7 +110,7 @@ def repeated(data: Path, copies: int, home: Path) -> Path:
             place = shifted.column_names.index(name)
             shifted = shifted.set_column(place, name, pc.add(table[name], copy * step))
         parquet.write_table(shifted, folder / f"part-{copy:02d}.parquet")
-    (folder / "done").touch()
+    (folder / "_done").touch()
     return folder
 
 
