@@ -26,6 +26,7 @@ from stepzero_airflow.notifiers.people import PeopleNotifier
 from stepzero_airflow.operators.approval import ApprovalRequest, ApprovalRoute, reason_form
 from stepzero_airflow.operators.gate import GateOperator
 from stepzero_airflow.operators.plan import PlanOperator
+from stepzero_airflow.operators.register import RegisterOperator
 from stepzero_airflow.operators.report import ReportOperator
 from stepzero_airflow.operators.stage import StageOperator
 from stepzero_airflow.sensors.batch import BatchSensor
@@ -76,6 +77,7 @@ def await_batch(flow: Flow, *, poll_seconds: float = 10, wait_hours: float = 22)
             task_id="await_batch",
             use_case=flow.name,
             prefix=source.prefix,
+            daily=source.partition is not None,
             poll_seconds=poll_seconds,
             wait_hours=wait_hours,
             doc_md=f"Waits for new files under `{source.prefix}`. Listing and ledger decide what is new.",
@@ -211,7 +213,16 @@ def register(run: Run, model: XComArg) -> XComArg:
     group = model.operator.task_group  # type: ignore[attr-defined]
     if group and (kept := group.children.get(group.child_id("baseline"))):
         inputs["baseline"] = _output(kept)
-    return _output(_stage(run, "register", inputs, go_on=True))
+    operator = RegisterOperator(
+        task_id="register",
+        stage="register",
+        use_case=run.flow.name,
+        plan_task=run.plan_task,
+        inputs=inputs,
+        go_on=True,
+        **_resources(run.flow, "register"),
+    )
+    return _output(operator)
 
 
 def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = ()) -> XComArg:

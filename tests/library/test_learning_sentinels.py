@@ -11,10 +11,12 @@ from stepzero.learning.folds import Fold, make_fold
 from stepzero.learning.samplers import SAMPLERS, Resampled
 from stepzero.learning.sentinels import (
     check_counts,
+    check_entities,
     check_fold,
     check_prevalence,
     check_rows,
     check_shuffled,
+    check_time,
 )
 from stepzero.learning.table import Table, make_table
 from stepzero.learning.transform import Transformer
@@ -99,7 +101,7 @@ def test_a_validation_row_in_training_is_seen() -> None:
     )
     found = check_fold(leaky, train, _honest("none"))  # type: ignore[arg-type]
     assert not found.passed
-    assert found.observed.startswith("1 validation rows in training")
+    assert found.observed.startswith("1 foreign rows in training")
 
 
 def test_a_scaler_fitted_on_all_rows_is_seen() -> None:
@@ -156,3 +158,56 @@ def test_a_transform_that_learns_from_the_target_of_all_rows_is_seen_by_shuffled
         return make_fold(name, table, PIPELINE, "none", 7)
 
     assert not check_shuffled(card_table(), leaky, seed=1).passed
+
+
+def _in_time() -> tuple[Table, Table]:
+    """Forty days of a row each: ten to hold out after a gap of two, two folds forward in time, five customers."""
+    train, test = _sides()
+    day = 86_400.0
+    rows = np.arange(28)
+    fold = np.repeat([-1, 0, 1], [10, 9, 9])
+    first = np.repeat([0, 1, 2], [8, 9, 11])
+    learned = train.rows(rows).replaced(
+        fold=fold, first=first, group=np.full(28, -1), time=rows * day, entity=np.array([f"c{n % 3}" for n in rows])
+    )
+    held = test.rows(np.arange(10)).replaced(
+        time=np.arange(30, 40) * day, entity=np.array([f"h{n % 2}" for n in range(10)])
+    )
+    return learned, held
+
+
+def test_looking_ahead_is_seen() -> None:
+    train, test = _in_time()
+    assert check_time(train, test, gap_days=2).passed
+    late = check_time(train, test, gap_days=3)
+    assert (late.passed, late.observed) == (False, "1 training rows nearer than 3 days to held-out ones, 2 in folds")
+    assert train.time is not None
+    planted = train.time.copy()
+    planted[4] = test.time[3]  # type: ignore[index]
+    found = check_time(train.replaced(time=planted), test, gap_days=2)
+    assert (found.passed, found.observed) == (False, "1 training rows nearer than 2 days to held-out ones, 2 in folds")
+    assert not check_time(train.replaced(time=None), test, gap_days=2).passed
+
+
+def test_a_fold_that_learns_from_its_future_is_seen() -> None:
+    train, test = _in_time()
+    assert train.first is not None
+    eager = train.first.copy()
+    eager[-1] = 0
+    found = check_time(train.replaced(first=eager), test, gap_days=2)
+    assert (found.passed, found.observed) == (False, "0 training rows nearer than 2 days to held-out ones, 2 in folds")
+
+
+def test_an_entity_on_both_sides_is_seen() -> None:
+    train, test = _in_time()
+    apart = train.replaced(group=np.array([int(name[1]) for name in train.entity]))  # type: ignore[union-attr]
+    own = np.where(apart.group == apart.fold, apart.fold, -1)
+    apart = apart.replaced(fold=own)
+    assert check_entities(apart, test).passed
+    found = check_entities(train, test)
+    assert (found.passed, found.observed) == (False, "0 entities held out and trained on, 6 on both sides of a fold")
+    names = test.entity.copy()  # type: ignore[union-attr]
+    names[0] = "c1"
+    found = check_entities(apart, test.replaced(entity=names))
+    assert (found.passed, found.observed) == (False, "1 entities held out and trained on, 0 on both sides of a fold")
+    assert not check_entities(apart.replaced(entity=None), test).passed

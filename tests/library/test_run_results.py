@@ -83,6 +83,17 @@ def test_a_verdict_that_says_no_is_10_and_named(store: Store, stage: str, outcom
     assert found.champion is None
 
 
+def test_a_bad_day_of_the_window_refuses_no_run_and_a_backfill_is_evaluated(store: Store) -> None:
+    note(store, "days", "FAIL", label="2018-05-09")
+    note(store, "quality_gate", "PASS", rows=3)
+    note(store, "evaluate", "PASS", table=[ROW], winner=WINNER)
+    store.write_json(
+        "runs/toy/r1/stages/plan/result.json", {"result": {"stage": "plan"}, "values": {"promotes": False}}
+    )
+    found = RunResults(store, "toy", "r1")
+    assert (found.outcome, found.exit_status) == ("evaluated", 0)
+
+
 def test_quarantine_is_a_success_that_shows(store: Store) -> None:
     good_run(store)
     note(store, "quality_gate", "QUARANTINE")

@@ -174,7 +174,6 @@ def test_what_is_set_aside_is_kept_and_is_no_feature(gate: Gate) -> None:
         ({"prepare": {"keep_where": "amount + 1"}}, "Allowed: a predicate, not double. Do: compare it with something"),
         ({"prepare": {"drop": ["contry"]}}, "prepare.drop: got 'contry'. Allowed: did you mean 'country'?"),
         ({"split": {"by": "contry"}}, "split.by: got 'contry'. Allowed: did you mean 'country'?"),
-        ({"prepare": {"drop": ["country"]}, "split": {"by": "country"}}, "split.by: got 'country'"),
     ],
 )
 def test_expressions_that_spark_cannot_read_are_told(gate: Gate, sections: dict[str, Any], told: str) -> None:

@@ -252,7 +252,8 @@ class _Frozen:
 
     def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
         self.run, self.as_of = run, as_of
-        self.__dict__.update({"batch": None, "window": (), "released": None, "history": (), "datasets": {}, **fields})
+        nothing = {"batch": None, "window": (), "released": None, "history": (), "datasets": {}}
+        self.__dict__.update({**nothing, "days": (), "released_days": (), **fields})
 
 
 def rows_of(store: Store, reference: Reference) -> int:

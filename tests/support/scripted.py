@@ -76,6 +76,7 @@ def _plan(store: Store, options: Mapping[str, str]) -> dict[str, Any]:
         uris=tuple(json.loads(options.get("--uris", "[]"))),
         form=json.loads(options.get("--form", "{}")),
         links=json.loads(options.get("--links", "{}")),
+        promotes=json.loads(options.get("--promotes", "true")),
     )
     plan = commit_plan(store, make_plan(request, store, load_environment(), None))
     result = {"stage": "plan", "uri": f"{plan.folder}/plan.json", "digest": "0", "outcome": None, "summary": "frozen"}

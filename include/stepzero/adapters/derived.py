@@ -1,11 +1,11 @@
-"""The `prepare` section's row-by-row part on a Spark frame: wherever rows are to look as the training rows did."""
+"""The `prepare` section's columns on a Spark frame: wherever rows are to look as the training rows did."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from stepzero.adapters.spark import check_expression
-from stepzero.core.errors import RuleError, did_you_mean
+from stepzero.core.errors import RuleError, bare, did_you_mean
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -13,14 +13,29 @@ if TYPE_CHECKING:
     from stepzero.spec.data import Prepare
 
 
+VIEW = "accepted"
+"""What the SELECT of ``prepare.sql`` reads."""
+ROW_ID = "_row_id"
+
+
 def derived(frame: DataFrame, prepare: Prepare) -> DataFrame:
     """Derive columns, keep the wanted rows and drop columns, in this order.
 
     Raises:
-        RuleError: An expression names an unknown column or is not SQL.
+        RuleError: A statement or an expression names an unknown column or is not SQL.
+    """
+    return derive(frame, prepare).drop(*prepare.drop)
+
+
+def derive(frame: DataFrame, prepare: Prepare) -> DataFrame:
+    """Do what `derived` does, and leave the columns that are dropped: the split may be by them.
+
+    Raises:
+        RuleError: A statement or an expression names an unknown column or is not SQL.
     """
     from pyspark.sql import functions
 
+    frame = _queried(frame, prepare.sql) if prepare.sql else frame
     for name, expression in prepare.derive.items():
         check_expression(frame, expression, f"prepare.derive.{name}", predicate=False)
         frame = frame.withColumn(name, functions.expr(expression))
@@ -30,7 +45,7 @@ def derived(frame: DataFrame, prepare: Prepare) -> DataFrame:
     for part in ("drop", "set_aside"):
         for name in getattr(prepare, part):
             must_have(frame, name, f"prepare.{part}")
-    return frame.drop(*prepare.drop)
+    return frame
 
 
 def must_have(frame: DataFrame, name: str, what: str) -> None:
@@ -41,3 +56,22 @@ def must_have(frame: DataFrame, name: str, what: str) -> None:
     """
     if name not in frame.columns:
         raise RuleError(what, value=name, allowed=did_you_mean(name, frame.columns), action="correct the name")
+
+
+def _queried(frame: DataFrame, statement: str) -> DataFrame:
+    """Return what the SELECT makes of accepted rows."""
+    from pyspark.errors import PySparkException
+
+    frame.createOrReplaceTempView(VIEW)
+    try:
+        queried = frame.sparkSession.sql(statement)
+    except PySparkException as error:
+        raise RuleError(
+            "prepare.sql",
+            value=bare(" ".join(statement.split())[:60] + " …"),
+            allowed=f"one SELECT over the view {VIEW} with {', '.join(frame.columns[:20])}",
+            action=f"correct it: {str(error).splitlines()[0][:300]}",
+        ) from error
+    if ROW_ID in frame.columns:
+        must_have(queried, ROW_ID, "prepare.sql")
+    return queried

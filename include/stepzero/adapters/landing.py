@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stepzero.adapters.store import Store
     from stepzero.spec.data import Source
 
@@ -34,6 +37,32 @@ def land(store: Store, source: Source, path: Path) -> str:
     return uri
 
 
+def land_days(store: Store, source: Source, path: Path) -> dict[str, str]:
+    """Cut a file into its days (UTC) and land each as a file of its own; return day → URI.
+
+    The same rows land once. A Parquet file is taken, too, where the source is CSV.
+
+    Raises:
+        InputError: The file is not what the source declares, or a row has no day.
+        StoreFullError: No room is left.
+    """
+    import pandas as pd
+
+    frame = _whole(source, path)
+    days = pd.to_datetime(frame[source.partition], format="ISO8601", errors="coerce", utc=True).dt.strftime("%Y-%m-%d")
+    if days.isna().any():
+        raise _wrong(path, f"{int(days.isna().sum())} rows without {source.partition}", "a day in every row")
+    landed = {}
+    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
+        for day, rows in frame.groupby(days.to_numpy(), sort=True):
+            part = _write(source, rows, Path(folder) / f"{day}")
+            uri = f"{source.prefix}{day}/{digest_file(part)[:16]}{''.join(part.suffixes)}"
+            if not store.exists(uri):
+                store.put(part, uri)
+            landed[str(day)] = uri
+    return landed
+
+
 def inspect(source: Source, path: Path) -> str:
     """Look at the beginning of a file; return the suffix under which it lands.
 
@@ -54,6 +83,36 @@ def inspect(source: Source, path: Path) -> str:
     else:
         _decoded(path, text)
     return f".{source.format}{'.gz' if packed else ''}"
+
+
+def _whole(source: Source, path: Path) -> pd.DataFrame:
+    """Return a file's rows as text where they are text; a number keeps the digits that it has."""
+    import pandas as pd
+
+    if _head(path).startswith(_PARQUET):
+        frame = pd.read_parquet(path)
+        missing = [name for name in source.columns if name not in frame.columns]
+        if missing:
+            raise _wrong(
+                path, f"a Parquet file without {_listed(missing)}", f"the columns {_listed(list(source.columns))}"
+            )
+        return frame[list(source.columns)]
+    inspect(source, path)
+    if source.format != "csv":
+        raise _wrong(path, f"{source.format}", "CSV or Parquet, to be cut into days")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _write(source: Source, rows: pd.DataFrame, path: Path) -> Path:
+    """Write one day's rows in the source's format; the same rows give the same bytes."""
+    if source.format == "parquet":
+        part = path.with_suffix(".parquet")
+        rows.to_parquet(part, index=False)
+        return part
+    part = path.with_suffix(".csv.gz")
+    text = str(rows.to_csv(index=False, lineterminator="\n", date_format="%Y-%m-%d %H:%M:%S"))
+    part.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return part
 
 
 def _head(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from stepzero.spec.plan import Batch, BatchFile, Member
 
 _ENTRY = re.compile(r".*/accepted-\d{5}\.json")
 """A kill in the midst of writing leaves a hidden file beside them."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Accepted(Section):
@@ -36,6 +37,16 @@ class Accepted(Section):
 def landed_uris(store: Store, prefix: str) -> list[str]:
     """Return all landed files; folder markers, hidden and empty files do not count as landed."""
     return [uri for uri in store.list(prefix) if not _hidden(uri) and store.size(uri)]
+
+
+def landed_days(store: Store, prefix: str) -> dict[str, list[str]]:
+    """Return the landed files of every day of a partitioned source; folders of other names are none of it."""
+    days: dict[str, list[str]] = {}
+    for uri in landed_uris(store, prefix):
+        day = uri.removeprefix(prefix).partition("/")[0]
+        if _DAY.fullmatch(day):
+            days.setdefault(day, []).append(uri)
+    return days
 
 
 def make_batch(store: Store, uris: list[str], partition: str | None = None) -> Batch:

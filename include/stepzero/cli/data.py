@@ -60,7 +60,7 @@ def fetch(
 
 @app.command()
 def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of this machine.")]) -> None:
-    """Copy a file into the landing folder, where the next run finds it."""
+    """Copy a file into the landing folder, where the next run finds it; daily partitions get a file a day."""
     from stepzero.adapters import landing
     from stepzero.adapters.store import Store
     from stepzero.spec.load import load_environment, load_use_case
@@ -70,4 +70,8 @@ def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of t
         raise InputError(
             f"{use_case}.source", value=bare("none"), allowed="a source section", action="declare where rows come from"
         )
-    typer.echo(landing.land(Store(load_environment().store), source, path))
+    store = Store(load_environment().store)
+    if source.partition:
+        typer.echo("\n".join(landing.land_days(store, source, path).values()))
+    else:
+        typer.echo(landing.land(store, source, path))

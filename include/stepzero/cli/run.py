@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913 - one per option
     declared, environment = load_use_case(use_case), load_environment()
     apply_form(declared, validate(form, Form))
     source = _source(declared)
-    if data is not None:
+    if data is not None and not source.partition:
         from stepzero.adapters.landing import inspect
 
         inspect(source, data)
@@ -70,9 +70,10 @@ def run(  # noqa: PLR0913 - one per option
     try:
         store = Store(environment.store)
         landed = _land(store, declared.name, source, data)
-        batch = landed.rpartition("/")[2]
+        batch = landed.split("/")[-2 if source.partition else -1]
+        window = "declared" if source.partition else "batch"
         api.wait_for_dag(declared.name, typer.echo)
-        started = api.trigger(declared.name, {**form, "batch": batch, "window": "batch"})
+        started = api.trigger(declared.name, {**form, "batch": batch, "window": window})
         typer.echo(f"run {started}: {api.link(declared.name, started)}")
         if not watch:
             raise typer.Exit(DONE)
@@ -107,18 +108,23 @@ def _services(environment: Environment) -> AirflowApi:
 
 
 def _land(store: Store, use_case: str, source: Source, data: Path | None) -> str:
-    from stepzero.adapters.landing import land
-
     if data is not None:
-        uri = land(store, source, data)
+        uri = _land_file(store, source, data)
     else:
         from stepzero.generators import generator_for, write_csv
 
         with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
             frame = generator_for(use_case).generate()
-            uri = land(store, source, write_csv(Path(folder) / "generated.csv", frame))
+            uri = _land_file(store, source, write_csv(Path(folder) / "generated.csv", frame))
     typer.echo(f"landed {uri}" + ("" if data else " (generated)"))
     return uri
+
+
+def _land_file(store: Store, source: Source, path: Path) -> str:
+    """Land a file; of daily partitions, return the newest."""
+    from stepzero.adapters.landing import land, land_days
+
+    return list(land_days(store, source, path).values())[-1] if source.partition else land(store, source, path)
 
 
 def _report(

@@ -13,6 +13,8 @@ from stepzero.core.verdict import Verdict
 from stepzero.spec.plan import run_folder
 
 _ERROR = re.compile(r"(?P<label>.+)\.error-(?P<try>\d*)(?P<rest>.*)\.json")
+DAYS = "days"
+"""Folder of what the gate said about a window's earlier days: a bad day is left out, and refuses no run."""
 METRICS = ("f1", "precision", "recall", "roc_auc", "average_precision")
 FAILED_AT = {
     "quality_gate": "failed at the gate",
@@ -97,7 +99,8 @@ class RunResults:
     @property
     def refusal(self) -> StageEnd | None:
         """The stage whose verdict said no."""
-        said_no = [end for end in self.ends if end.pointer.get("result", {}).get("outcome") == "FAIL"]
+        ends = [end for end in self.ends if end.stage != DAYS]
+        said_no = [end for end in ends if end.pointer.get("result", {}).get("outcome") == "FAIL"]
         order = [*FAILED_AT, *(end.stage for end in said_no)]
         return min(said_no, key=lambda end: order.index(end.stage), default=None)
 
@@ -111,6 +114,8 @@ class RunResults:
             return f"failed at {self.errors[0].name}"
         if self.pointer("deploy"):
             return "deployed"
+        if self.pointer("plan").get("values", {}).get("promotes") is False and self.pointer("evaluate"):
+            return "evaluated"
         return "finished" if self.ends else "not started"
 
     @property

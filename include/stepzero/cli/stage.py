@@ -153,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--as-of", help="the run's time, ISO 8601")
     plan.add_argument("--partition")
     plan.add_argument("--uris", type=_json, default=[], help="JSON list: the landed files that the run is for")
+    plan.add_argument("--promotes", type=_json, default=True, help="false for a backfill: evaluate, never promote")
     plan.add_argument("--form", type=_json, default={}, help="JSON: what a person set for this run")
     plan.add_argument("--links", type=_json, default={}, help='JSON: {"airflow": address of the run}')
     return parser
@@ -230,4 +231,5 @@ def _plan_request(asked: argparse.Namespace) -> Any:
         uris=tuple(asked.uris),
         form=asked.form,
         links=asked.links,
+        promotes=bool(asked.promotes),
     )

@@ -9,13 +9,13 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.history import Entry, enter
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_sources, digest_text
-from stepzero.core.errors import StageError, bare
+from stepzero.core.errors import InputError, PromotionError, StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, StageResult, find_stage, load_stage
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("stepzero")
 
 Inputs = Mapping[str, ResultReference | list[ResultReference]]
+GATE, DAYS = "quality_gate", "days"
+"""The stage that judges a batch; the folder, and the input, of what it says about a window's earlier days."""
+PROMOTING = ("register", "approve", "deploy")
+"""Stages that a backfill must not run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +62,14 @@ class Request:
     inputs: Inputs = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
+    day: str = ""
+    """An earlier day of the run's window that the gate judges; empty for the run's own batch."""
 
     @property
     def pointer(self) -> str:
         """Return where the run notes its result of this stage."""
+        if self.day:
+            return pointer_uri(self.use_case, self.run, DAYS, self.day)
         return pointer_uri(self.use_case, self.run, self.stage, self.label)
 
     @property
@@ -83,6 +91,8 @@ def execute(request: Request, store: Store, environment: Environment) -> ResultR
         StepzeroError: What the stage raised, or the run has no plan.
     """
     task = _make_task(request, store, environment)
+    for earlier in _earlier_days(task):
+        _judge_day(earlier, store, environment)
     found = _find(task)
     why = _why(task, reused=found is not None)
     log.info("stage %s: %s", request.stage, why)
@@ -97,12 +107,33 @@ def reuse(request: Request, store: Store, environment: Environment) -> ResultRef
     It lets a launcher ask before it starts what is expensive to start, such as Spark.
     """
     task = _make_task(request, store, environment)
-    found = _find(task)
+    days = [reuse(earlier, store, environment) for earlier in _earlier_days(task)]
+    found = _find(task) if None not in days else None
     if found is not None:
         why = _why(task, reused=True)
         log.info("stage %s: %s", request.stage, why)
         _finish(task, found, why, reused=True)
     return found
+
+
+def _earlier_days(task: _Task) -> list[Request]:
+    """Return one request for each earlier day of the window: the gate judges a day as that day's own run would.
+
+    Same key, same result: a day is judged once, whichever run comes first, and days are in no order.
+    """
+    request = task.request
+    if request.stage != GATE or request.day:
+        return []
+    days = [batch.partition for batch in task.plan.days]
+    return [replace(request, day=day, attempt=f"{request.attempt}-{day}") for day in days]
+
+
+def _judge_day(request: Request, store: Store, environment: Environment) -> None:
+    """Judge an earlier day; one whose files are no table is none of the window, as its own run said or will say."""
+    try:
+        execute(request, store, environment)
+    except InputError as error:
+        log.warning("day %s is left out of the window: %s", request.day, error)
 
 
 def compute_again(request: Request, store: Store, environment: Environment) -> Again:
@@ -148,8 +179,12 @@ class _Task:
 
 def _make_task(request: Request, store: Store, environment: Environment) -> _Task:
     plan = read_plan(store, request.use_case, request.run)
+    _may_promote(plan, request)
     info = find_stage(request.stage)
     inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
+    if DAYS in info.plan and DAYS not in inputs:
+        inputs[DAYS] = _judged_days(plan, store)
+    plan = plan.of_day(request.day) if request.day else plan
     key = stage_key(info, plan, inputs, request)
     number = next_number(store, plan.use_case.name, info.name, key)
     folder = result_folder(plan.use_case.name, info.name, key)
@@ -167,6 +202,23 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
     return _Task(request=request, plan=plan, info=info, inputs=inputs, key=key, workspace=workspace, number=number)
 
 
+def _may_promote(plan: Plan, request: Request) -> None:
+    if request.stage in PROMOTING and not plan.promotes:
+        raise PromotionError(
+            f"stage {request.stage} of run {request.run}",
+            value=bare("a backfill"),
+            allowed="a run for the newest day: a backfill evaluates and never promotes",
+            action="trigger a run by hand if this model should serve",
+        )
+
+
+def _judged_days(plan: Plan, store: Store) -> list[StageInput]:
+    """Return what the gate said about the earlier days of the window, in their order."""
+    uris = [pointer_uri(plan.use_case.name, plan.run, DAYS, batch.partition) for batch in plan.days]
+    noted = [store.read_json(uri) for uri in uris if store.exists(uri)]
+    return [read_input(store, ResultReference.from_json(one["result"])) for one in noted]
+
+
 def _find(task: _Task) -> ResultReference | None:
     if task.info.reuse is Reuse.NEVER:
         return None
@@ -177,7 +229,8 @@ def _find(task: _Task) -> ResultReference | None:
 
 def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
     _enter_history(reference, task)
-    _publish(reference, task.plan, task.workspace)
+    if not task.request.day:
+        _publish(reference, task.plan, task.workspace)
     _note(task, reference, why, reused=reused)
 
 
@@ -303,7 +356,7 @@ def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> No
 
 
 def _why(task: _Task, *, reused: bool) -> str:
-    uri = _previous_uri(task.request.use_case, task.request)
+    uri = _previous_uri(task.request)
     if reused:
         return "reused: nothing it depends on changed"
     if not task.store.exists(uri):
@@ -328,7 +381,7 @@ def _note(task: _Task, reference: ResultReference, why: str, *, reused: bool) ->
         "links": _links(task),
         "seconds": task.seconds | {"total": round(time.monotonic() - task.began, 3)},
     }
-    task.store.write_json(_previous_uri(request.use_case, request), {"key_parts": parts, "run": request.run})
+    task.store.write_json(_previous_uri(request), {"key_parts": parts, "run": request.run})
     task.store.write_json(request.pointer, noted)
 
 
@@ -339,5 +392,6 @@ def _links(task: _Task) -> dict[str, str]:
     return dict(noted.get("values", {}).get("links") or task.plan.links)
 
 
-def _previous_uri(use_case: str, request: Request) -> str:
-    return f"results/{use_case}/{request.stage.replace(':', '.')}/previous/{request.label or 'result'}.json"
+def _previous_uri(request: Request) -> str:
+    stage = request.stage.replace(":", ".")
+    return f"results/{request.use_case}/{stage}/previous/{request.day or request.label or 'result'}.json"

@@ -53,6 +53,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "samplers": list(plan.use_case.resample),
         "approval": plan.approval,
         "partition": plan.batch.partition,
+        "promotes": plan.promotes,
     }
 
 
@@ -73,7 +74,7 @@ def _record(plan: Plan) -> Record:
         parameters={
             "partition": plan.batch.partition,
             "batch_digest": plan.batch.digest,
-            "window_batches": str(len(plan.window) + 1),
+            "window_batches": str(len(plan.window) + len(plan.days) + 1),
             "samplers": ", ".join(plan.use_case.resample),
             "models": ", ".join(train.models) if train else "",
             "champion_before": plan.champion.version if plan.champion else "none",
@@ -87,4 +88,6 @@ def summary(plan: Plan) -> str:
     files = ", ".join(file.uri.rpartition("/")[2] for file in plan.batch.files)
     against = f"champion is version {plan.champion.version}" if plan.champion else "no champion yet"
     cells = f", {len(plan.cells())} combinations to try" if plan.use_case.train else ""
-    return f"batch {plan.batch.partition} ({files}), {len(plan.window)} earlier batches, {against}{cells}"
+    earlier = len(plan.window) + len(plan.days)
+    backfill = "" if plan.promotes else ", a backfill: it evaluates and never promotes"
+    return f"batch {plan.batch.partition} ({files}), {earlier} earlier batches, {against}{cells}{backfill}"

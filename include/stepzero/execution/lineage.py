@@ -12,7 +12,7 @@ from stepzero.adapters.ledger import accepted_batches
 from stepzero.adapters.registry_records import Registration, find_evidence
 from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
-from stepzero.execution.execute import read_plan
+from stepzero.execution.execute import DAYS, read_plan
 from stepzero.execution.noted import Noted, noted_stages
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _files(version: Version) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Return role, partition and files of every batch that a version's run read."""
     plan = version.plan
     told = [("batch", plan.batch.partition, [(file.uri, file.digest) for file in plan.batch.files])]
+    told += [("window", day.partition, [(file.uri, file.digest) for file in day.files]) for day in plan.days]
     entries = {entry.digest: entry for entry in accepted_batches(version.store, plan.use_case.name)}
     for member in plan.window:
         entry = entries.get(member.digest)
@@ -180,6 +181,14 @@ def _data(version: Version) -> dict[str, Any]:
         "quarantined": gate.get("quarantined"),
         "window": [
             {"partition": one.partition, "digest": one.digest, "rows": one.accepted.get("rows")} for one in plan.window
+        ]
+        + [
+            {
+                "partition": day.partition,
+                "digest": day.digest,
+                "rows": version.values(DAYS, day.partition).get("accepted"),
+            }
+            for day in plan.days
         ],
     }
 

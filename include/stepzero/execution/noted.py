@@ -18,7 +18,7 @@ class Noted:
     """A stage of a run that ended well: what it noted, and the committed result."""
 
     folder: str
-    """Name of its folder in the run: the stage's."""
+    """Name of its folder in the run: the stage's, or ``days``."""
     label: str
     pointer: Mapping[str, Any]
     result: Mapping[str, Any] = field(default_factory=dict)

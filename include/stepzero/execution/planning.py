@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.adapters.history import points_before
-from stepzero.adapters.ledger import Accepted, accepted_batches, dataset_uris, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.ledger import (
+    Accepted,
+    accepted_batches,
+    dataset_uris,
+    landed_days,
+    landed_uris,
+    make_batch,
+    waiting_uris,
+)
 from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
@@ -39,6 +47,8 @@ class PlanRequest:
     uris: tuple[str, ...] = ()
     form: dict[str, Any] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    promotes: bool = True
+    """Whether the run may register a version; a backfill may not."""
 
 
 def make_plan(request: PlanRequest, store: Store, environment: Environment, champion: Champion | None) -> Plan:
@@ -53,6 +63,8 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     _check_recompute(form)
     batch = _batch(request, form, use_case, store)
     _check_money(use_case, environment)
+    days = _days(store, use_case, batch, form)
+    released = [released_of(store, use_case.name, day) for day in days]
     return Plan(
         run=request.run,
         use_case=use_case,
@@ -61,6 +73,9 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         window=_window(store, use_case, batch, request.as_of, form),
         released=released_of(store, use_case.name, batch),
         history=history_before(store, use_case, batch, request.as_of),
+        days=days,
+        released_days=tuple(one for one in released if one),
+        promotes=request.promotes,
         champion=champion,
         as_of=request.as_of,
         datasets=referenced_datasets(store, use_case.quality),
@@ -111,6 +126,8 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
     if use_case.source is None:
         return _dataset(request, use_case, store)
     prefix = use_case.source.prefix
+    if use_case.source.partition:
+        return _day(request, form, prefix, store)
     if form.batch:
         for entry in accepted_batches(store, use_case.name):
             if entry.partition == form.batch:
@@ -125,6 +142,34 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
             action=f"land one: bin/run --use-case {use_case.name} --data FILE",
         )
     return make_batch(store, uris, request.partition)
+
+
+def _day(request: PlanRequest, form: Form, prefix: str, store: Store) -> Batch:
+    """Return the whole of one day: the run's, the one named, the one of the named file, or the newest."""
+    days = landed_days(store, prefix)
+    if form.batch and form.batch not in days:
+        uri = _named(form.batch, [uri for uris in days.values() for uri in uris])[0]
+        day: str | None = uri.removeprefix(prefix).partition("/")[0]
+    else:
+        day = form.batch or request.partition or max(days, default=None)
+    if day not in days:
+        raise InputError(
+            f"landing folder {store.root}/{prefix}{day or ''}",
+            value=bare("no file"),
+            allowed="at least one file of that day that is not empty",
+            action=f"land one: bin/stepzero data land {request.use_case} FILE",
+        )
+    return make_batch(store, days[day], day)
+
+
+def _days(store: Store, use_case: UseCase, batch: Batch, form: Form) -> tuple[Batch, ...]:
+    """Return the days of an explicit window before the batch's, as they have landed: no run before this one matters."""
+    source = use_case.source
+    if source is None or not source.partition or form.window == "batch":
+        return ()
+    first = (date.fromisoformat(batch.partition) - timedelta(days=(source.window.days or 1) - 1)).isoformat()
+    days = landed_days(store, source.prefix)
+    return tuple(make_batch(store, days[day], day) for day in sorted(days) if first <= day < batch.partition)
 
 
 def _dataset(request: PlanRequest, use_case: UseCase, store: Store) -> Batch:
@@ -155,7 +200,7 @@ def _named(name: str, landed: list[str]) -> list[str]:
 
 def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: Form) -> tuple[Member, ...]:
     """Return accepted batches before this one: never itself, never from its future."""
-    if form.window == "batch" or use_case.source is None:
+    if form.window == "batch" or use_case.source is None or use_case.source.partition:
         return ()
     window = use_case.source.window
     earlier = [entry for entry in accepted_batches(store, use_case.name) if _is_before(entry, batch, as_of)]

@@ -21,7 +21,7 @@ from stepzero.adapters.scratch import ScratchStore
 from stepzero.core.errors import InputError, StepzeroError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Reuse, find_stage
-from stepzero.execution.execute import Again, Request, compute_again
+from stepzero.execution.execute import DAYS, Again, Request, compute_again
 from stepzero.execution.noted import Noted, noted_stages
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def _check(one: Noted, scratch: ScratchStore, environment: Environment, use_case
         attempt=f"verify-{uuid.uuid4().hex[:12]}",
         inputs=one.inputs,
         parameters=one.pointer["parameters"],
-        label=one.label,
+        label="" if one.folder == DAYS else one.label,
+        day=one.label if one.folder == DAYS else "",
     )
     try:
         again = compute_again(request, scratch, environment)

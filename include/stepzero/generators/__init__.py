@@ -12,7 +12,10 @@ from stepzero.core.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-GENERATORS: dict[str, str] = {"credit_card_fraud": "stepzero.generators.credit_card"}
+GENERATORS: dict[str, str] = {
+    "credit_card_fraud": "stepzero.generators.credit_card",
+    "simulated_transactions": "stepzero.generators.transactions",
+}
 """Use case → module that follows `Generator`."""
 
 

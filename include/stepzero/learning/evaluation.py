@@ -92,7 +92,8 @@ def make_prior(everything: Fold, train: Table, estimator: Any, *, sample_weight:
 
 def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Threshold) -> float:
     """Return the line with the best F1, or the least cost, on out-of-fold scores, weighted as metrics are."""
-    score = out_of_fold["score"].to_numpy()
+    judged = np.flatnonzero(train.judged)
+    score, train = out_of_fold["score"].to_numpy()[judged], train.rows(judged)
     if threshold.minimise:
         return best_cost_threshold(train.target, score, train.weight, **prices(threshold, train)).value
     return best_f1_threshold(train.target, score, train.weight).value

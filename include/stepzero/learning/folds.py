@@ -60,7 +60,7 @@ class Fold:
         """Return the positions of the rows that this fold is judged on; none for fold ``all``."""
         if self.name == ALL or table.fold is None:
             return np.array([], dtype=np.int64)
-        return np.flatnonzero(table.fold == int(self.name))
+        return table.validation(int(self.name))
 
     def validation_features(self, table: Table) -> Floats:
         """Return the transformed validation rows, none resampled."""
@@ -68,7 +68,7 @@ class Fold:
 
     def counts(self, table: Table) -> dict[str, int]:
         """Return class counts before and after resampling."""
-        before = table.target if self.name == ALL else table.target[table.fold != int(self.name)]
+        before = table.target if self.name == ALL else table.target[table.training(int(self.name))]
         labels = self.labels(table)
         return {
             "positive_before": int(before.sum()),
@@ -97,7 +97,7 @@ def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: i
         sampler: One of ours, or a dotted name.
         seed: Same seed, same fold, whatever is computed beside it.
     """
-    rows = np.arange(len(table.target)) if name == ALL else np.flatnonzero(table.fold != int(name))
+    rows = np.arange(len(table.target)) if name == ALL else table.training(int(name))
     if table.copies is not None:
         rows = np.repeat(rows, table.copies[rows])
     transformer = Transformer.from_spec(pipeline)

@@ -105,7 +105,8 @@ def confusion_picture(winner: Cell, test: Table) -> bytes:
 
 def threshold_picture(winner: Cell, train: Table) -> bytes:
     """Draw precision, recall and F1 over the threshold, on out-of-fold scores, with the chosen line."""
-    curve = accepted_by_threshold(train.target, winner.out_of_fold["score"].to_numpy(), train.weight)
+    score, judged = winner.out_of_fold["score"].to_numpy(), train.judged
+    curve = accepted_by_threshold(train.target[judged], score[judged], train.weight[judged])
     recall, precision = _precision_recall(curve)
     both = precision[1:] + recall[1:]
     f1 = np.divide(2 * precision[1:] * recall[1:], both, out=np.zeros_like(both), where=both > 0)

@@ -23,6 +23,7 @@ ALARM = 1e-5
 """Chance of an alarm without a leak that is accepted."""
 SIGMAS = 4.5
 """Two-sided distance from chance for that."""
+SECONDS_PER_DAY = 86_400
 SHUFFLED_ROWS = 6_000
 """Rows that the shuffled-label check is made on at most."""
 
@@ -98,10 +99,47 @@ def check_rows(train: Table, test: Table, scored: Sequence[pd.DataFrame]) -> Fin
     )
 
 
-def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
-    """Check that a stored fold holds nothing of its validation rows.
+def check_entities(train: Table, test: Table) -> Finding:
+    """Check that nobody's rows are on both sides: held out and trained on, or judging a fold and training it."""
+    if train.entity is None or test.entity is None:
+        return Finding(
+            name="entities", passed=False, observed="rows without their entity", bound="_split_entity in every row"
+        )
+    shared = len(np.intersect1d(train.entity, test.entity))
+    in_folds = sum(
+        len(np.intersect1d(train.entity[train.training(fold)], train.entity[train.validation(fold)]))
+        for fold in train.folds
+    )
+    return Finding(
+        name="entities",
+        passed=not shared and not in_folds,
+        observed=f"{shared} entities held out and trained on, {in_folds} on both sides of a fold",
+        bound="0",
+    )
 
-    Its rows must be training rows, its transformer must be what those rows alone teach, and its synthetic
+
+def check_time(train: Table, test: Table, *, gap_days: float) -> Finding:
+    """Check that whatever is learned is older, by the gap, than what it is judged on: held-out rows and every fold."""
+    if train.time is None or test.time is None:
+        return Finding(name="time", passed=False, observed="rows without their time", bound="_split_time in every row")
+    gap = gap_days * SECONDS_PER_DAY
+    ahead = int((train.time >= test.time.min() - gap).sum())
+    in_folds = sum(
+        int((train.time[train.training(fold)] >= train.time[train.validation(fold)].min() - gap).sum())
+        for fold in train.folds
+    )
+    return Finding(
+        name="time",
+        passed=not ahead and not in_folds,
+        observed=f"{ahead} training rows nearer than {gap_days:g} days to held-out ones, {in_folds} in folds",
+        bound="0",
+    )
+
+
+def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
+    """Check that a stored fold holds nothing of its validation rows, nor of their future.
+
+    Its rows must be its training rows, its transformer must be what those rows alone teach, and its synthetic
     rows must come out again, to the last bit, from those rows alone.
 
     Args:
@@ -110,9 +148,8 @@ def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
         again: Makes a fold by name from a table; it is given a table without the validation rows.
     """
     source = fold.resampled.source
-    validation = fold.validation(train)
-    wrong = int(np.isin(source[source >= 0], validation).sum())
-    outside = np.setdiff1d(np.arange(len(train.target)), validation)
+    outside = train.training(int(fold.name))
+    wrong = int((~np.isin(source[source >= 0], outside)).sum())
     alone = train.rows(outside)
     made = again(ALL, alone)
     moved = np.where(made.resampled.source >= 0, outside[np.maximum(made.resampled.source, 0)], made.resampled.source)
@@ -122,7 +159,7 @@ def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
         name=f"fold {fold.name}",
         passed=not wrong and same_rows and same_state,
         observed=(
-            f"{wrong} validation rows in training, transformer {_same(same_state)}, resampled rows {_same(same_rows)}"
+            f"{wrong} foreign rows in training, transformer {_same(same_state)}, resampled rows {_same(same_rows)}"
         ),
         bound="what the fold's own training rows give",
     )

@@ -15,9 +15,19 @@ from stepzero.measures.checks import Floats, Integers
 from stepzero.measures.weights import base_rate_weights
 from stepzero.spec.data import Problem, Weight
 
-ROW_ID, FOLD = "_row_id", "_fold"
+ROW_ID, FOLD, FIRST, GROUP = "_row_id", "_fold", "_first_fold", "_group_fold"
+TIME, ENTITY = "_split_time", "_split_entity"
 FIT_WEIGHT, COPIES = "_fit_weight", "_copies"
 """Columns that mitigation adds to training rows: how much a row counts in fits, and how often it is there."""
+_BESIDE: dict[str, tuple[str, Any]] = {
+    "fold": (FOLD, np.int64),
+    "first": (FIRST, np.int64),
+    "group": (GROUP, np.int64),
+    "time": (TIME, np.float64),
+    "entity": (ENTITY, str),
+    "fit_weight": (FIT_WEIGHT, np.float64),
+    "copies": (COPIES, np.int64),
+}
 _KINDS = {"i": "bigint", "u": "bigint", "f": "double", "b": "boolean", "M": "timestamp"}
 
 
@@ -30,6 +40,15 @@ class Table:
     target: Integers
     weight: Floats
     fold: Integers | None = None
+    """Which fold a training row is judged by; -1: none, as the oldest rows where folds go forward in time."""
+    first: Integers | None = None
+    """The first fold that a row may train, where folds go forward in time."""
+    group: Integers | None = None
+    """The one fold that a row must not train; -1: none. Without it, the fold that it is judged by."""
+    time: Floats | None = None
+    """Seconds, where rows are split by time."""
+    entity: npt.NDArray[Any] | None = None
+    """Whose row it is, where entities are kept apart."""
     fit_weight: Floats | None = None
     """How much rows count in fits besides `weight`; metrics do without."""
     copies: Integers | None = None
@@ -43,7 +62,21 @@ class Table:
     @property
     def folds(self) -> list[int]:
         """Return the numbers of the folds."""
-        return [] if self.fold is None else [int(number) for number in np.unique(self.fold)]
+        return [] if self.fold is None else [int(number) for number in np.unique(self.fold) if number >= 0]
+
+    @property
+    def judged(self) -> npt.NDArray[np.bool_]:
+        """Return which training rows have out-of-fold scores: all, unless folds go forward in time."""
+        return np.ones(len(self.target), dtype=bool) if self.fold is None else self.fold >= 0
+
+    def training(self, fold: int) -> Integers:
+        """Return the positions of the rows that train a fold."""
+        outside = np.asarray(self.fold if self.group is None else self.group) != fold
+        return np.flatnonzero(outside if self.first is None else outside & (self.first <= fold))
+
+    def validation(self, fold: int) -> Integers:
+        """Return the positions of the rows that judge a fold."""
+        return np.flatnonzero(self.fold == fold)
 
     def feature_types(self) -> dict[str, str]:
         """Return the raw features with their types, in order."""
@@ -51,8 +84,7 @@ class Table:
 
     def rows(self, chosen: npt.NDArray[Any]) -> Table:
         """Return the table of some rows, by their positions."""
-        parts = {name: getattr(self, name) for name in ("row_ids", "target", "weight", "fold", "fit_weight", "copies")}
-        taken = {name: None if values is None else values[chosen] for name, values in parts.items()}
+        taken = {name: value[chosen] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
         return self.replaced(**taken, features=self.features.iloc[chosen].reset_index(drop=True))
 
     def replaced(self, **changes: Any) -> Table:
@@ -81,9 +113,7 @@ def make_table(frame: pd.DataFrame, problem: Problem, weight: Weight | None) -> 
         features=frame[names].reset_index(drop=True),
         target=target,
         weight=_weights(frame, target, weight),
-        fold=frame[FOLD].to_numpy(dtype=np.int64) if FOLD in frame else None,
-        fit_weight=frame[FIT_WEIGHT].to_numpy(dtype=np.float64) if FIT_WEIGHT in frame else None,
-        copies=frame[COPIES].to_numpy(dtype=np.int64) if COPIES in frame else None,
+        **{name: frame[column].to_numpy(dtype=kind) for name, (column, kind) in _BESIDE.items() if column in frame},
     )
 
 

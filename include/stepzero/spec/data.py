@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stepzero.spec.base import OpenShare, Section
 
+_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 ColumnType = Literal["int", "bigint", "double", "string", "boolean", "date", "timestamp"]
 
 
@@ -33,7 +35,10 @@ class Window(Section):
     batches: int | None = Field(default=None, ge=1)
     """The newest so many; null is all."""
     days: int | None = Field(default=None, ge=1)
-    """Those whose partition lies within so many days before the run's; null is all."""
+    """Those whose partition lies within so many days before the run's; null is all.
+
+    With daily partitions the window is explicit: these very days, the run's own the last, whatever ran before.
+    """
 
 
 class Source(Section):
@@ -48,6 +53,20 @@ class Source(Section):
     multiline: bool = False
     """Whether quoted cells of CSV may hold line breaks; each file is then read by one worker alone."""
     window: Window = Window()
+    partition: str | None = None
+    """Column whose day (UTC) is the partition: files lie under ``PREFIX/YYYY-MM-DD/``, and a run takes one day."""
+
+    @model_validator(mode="after")
+    def _partitioned(self) -> Source:
+        if self.partition is None:
+            return self
+        if self.columns.get(self.partition) not in {"date", "timestamp"}:
+            msg = f"partition names a column of type date or timestamp, not {self.partition!r}"
+            raise ValueError(msg)
+        if self.window.batches:
+            msg = "with a partition the window is in days: window: {days: 30}"
+            raise ValueError(msg)
+        return self
 
     @field_validator("prefix")
     @classmethod
@@ -59,15 +78,30 @@ class Source(Section):
 
 
 class Prepare(Section):
-    """What is done row by row on Spark, nothing learned."""
+    """What is done on Spark, nothing learned: row by row, or from a row's own past."""
 
     drop_duplicates: bool = False
+    sql: str | None = None
+    """One SELECT over the view ``accepted``; it keeps ``_row_id`` and makes no rows. In a file: the name of a
+    ``.sql`` file beside it. For columns that look back, such as a customer's last payments."""
     derive: dict[str, str] = Field(default_factory=dict)
     """New or replaced columns as Spark SQL expressions, in order."""
     drop: tuple[str, ...] = ()
+    """Columns that are no features; the split may still be by them."""
     set_aside: tuple[str, ...] = ()
     """Columns kept beside the features, under their name with a leading underscore: models never see them."""
     keep_where: str | None = None
+
+    @field_validator("sql")
+    @classmethod
+    def _one_select(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        words = _SQL_COMMENT.sub(" ", value).lower().split()
+        if not words or words[0] not in {"select", "with"} or "insert" in words:
+            msg = "one statement that begins with SELECT or WITH, or the name of a .sql file beside this one"
+            raise ValueError(msg)
+        return value
 
 
 class Pipeline(Section):
@@ -82,14 +116,58 @@ class Pipeline(Section):
 
 
 class Split(Section):
-    """Which rows are held out, once and for ever, by a stable hash."""
+    """Which rows are held out: by a stable hash, once and for ever; or by time, the newest ones."""
 
     by: str = "row"
-    """``row``, or the name of an entity column that must never be on both sides."""
+    """``row``; ``time``; or the name of an entity column that must never be on both sides."""
     test: OpenShare = 0.2
+    validation: OpenShare | None = None
+    """A third part: no stage of ours learns from it or is judged by it; it is yours."""
     salt: str = "v1"
     stratified: bool = False
-    """Exact shares per class, by rank of the hash; a few rows may change side as data grows."""
+    """Exact shares per class, by rank of the hash; a few rows may change side as data grow."""
+    time: str | None = None
+    """With ``by: time``: the column that orders rows, a date, a timestamp or a number of seconds."""
+    gap_days: float = Field(default=0, ge=0)
+    """Days between the end of one part and the begin of the next: how long it takes until labels are known."""
+    test_days: float | None = Field(default=None, gt=0)
+    """Test on the last so many whole days (UTC) instead of on a share of the rows."""
+    validation_days: float | None = Field(default=None, gt=0)
+    entity: str | None = None
+    """With ``by: time``: besides, no value of this column on two sides; ``test`` is the share of values held out."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return the names of the parts."""
+        return ("train", "validation", "test") if self.validation or self.validation_days else ("train", "test")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Split:
+        if self.validation and self.test + self.validation >= 1:
+            msg = f"test and validation leave rows to train on; together they take {self.test + self.validation:.0%}"
+            raise ValueError(msg)
+        if self.by == "time":
+            self._timed()
+            return self
+        for name in ("time", "gap_days", "test_days", "validation_days", "entity"):
+            if getattr(self, name):
+                msg = f"{name} goes with by: time, not with by: {self.by}"
+                raise ValueError(msg)
+        return self
+
+    def _timed(self) -> None:
+        if not self.time:
+            msg = "by: time names the column that orders rows: time: COLUMN"
+            raise ValueError(msg)
+        if self.stratified:
+            msg = "stratified goes with by: row; with by: time the newest rows are held out, whatever their class"
+            raise ValueError(msg)
+        if self.entity and self.validation_days and not self.validation:
+            msg = "with an entity, validation_days needs validation, too: the share of its values"
+            raise ValueError(msg)
+        if bool(self.validation_days) != bool(self.test_days) and (self.validation or self.validation_days):
+            msg = "give test_days and validation_days both, or shares for both"
+            raise ValueError(msg)
 
 
 class Weight(Section):

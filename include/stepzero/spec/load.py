@@ -88,7 +88,8 @@ def read_model(path: Path, model: type[Model]) -> Model:
     Raises:
         SpecError: The file is missing, is not YAML, or does not fit; says file, line and what would fit.
     """
-    return validate(_read_yaml(path), model, path)
+    data = _read_yaml(path)
+    return validate(_with_sql(data, path) if model is UseCase else data, model, path)
 
 
 def validate(data: Any, model: type[Model], path: Path | None = None) -> Model:
@@ -113,6 +114,26 @@ def _find(name: str, folder: str, kind: str) -> Path:
             f"{kind} {name}", value=name, allowed=did_you_mean(name, known), action=f"correct the name or add {path}"
         )
     return path
+
+
+def _with_sql(data: Any, path: Path) -> Any:
+    """Put the text of a SQL file where its name stands: the plan of a run holds all that it says."""
+    section = data.get("prepare") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        return data
+    name = section.get("sql")
+    if not isinstance(name, str) or not name.endswith(".sql"):
+        return data
+    file = path.parent / name
+    if Path(name).name != name or not file.is_file():
+        known = [one.name for one in path.parent.glob("*.sql")]
+        raise SpecError(
+            f"{path}: prepare.sql",
+            value=name,
+            allowed=f"a file beside it; {did_you_mean(name, known)}" if known else "a file beside it",
+            action="correct the name, or add the file",
+        )
+    return {**data, "prepare": {**section, "sql": file.read_text(encoding="utf-8")}}
 
 
 def _read_yaml(path: Path) -> Any:

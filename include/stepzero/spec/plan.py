@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -108,6 +109,12 @@ class Plan(Section):
     released: Released | None = None
     history: tuple[HistoryPoint, ...] = ()
     """Oldest first; only the metrics that `quality.anomalies` names, so that nothing else is part of a key."""
+    days: tuple[Batch, ...] = ()
+    """Earlier days of an explicit window, as they have landed; the gate judges each by itself."""
+    released_days: tuple[Released, ...] = ()
+    """What left the quarantine of those days."""
+    promotes: bool = True
+    """Whether its model may become a version: a backfill evaluates and never promotes."""
     champion: Champion | None = None
     as_of: str
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""
@@ -128,6 +135,15 @@ class Plan(Section):
         """Return the run's folder in the store."""
         return run_folder(self.use_case.name, self.run)
 
+    def of_day(self, partition: str) -> Plan:
+        """Return the plan under which the gate judges an earlier day.
+
+        It is judged by its own rows alone, without the history that anomaly rules compare with: what ran before
+        must not matter.
+        """
+        (batch,) = [batch for batch in self.days if batch.partition == partition]
+        return self.model_copy(update={"batch": batch, "days": (), "history": (), "as_of": end_of_day(partition)})
+
     def cells(self) -> list[dict[str, str]]:
         """Return every combination of sampler and model."""
         models = self.use_case.train.models if self.use_case.train else {}
@@ -143,6 +159,16 @@ def run_folder(use_case: str, run: str) -> str:
     safe = _UNSAFE.sub("_", run)
     suffix = "" if safe == run else f"-{digest_text(run)[:8]}"
     return f"runs/{use_case}/{safe}{suffix}"
+
+
+def end_of_day(partition: str) -> str:
+    """Return when a day ends, ISO 8601 in UTC.
+
+    >>> end_of_day("2018-08-31")
+    '2018-09-01T00:00:00+00:00'
+    """
+    midnight = datetime.combine(date.fromisoformat(partition), time(), tzinfo=UTC)
+    return (midnight + timedelta(days=1)).isoformat()
 
 
 def apply_form(use_case: UseCase, form: Form) -> UseCase:

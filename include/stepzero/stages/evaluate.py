@@ -207,6 +207,10 @@ def _watch(
     ]
     if use_case.split.by == "row":
         found.append(sentinels.check_prevalence(train, test))
+    if use_case.split.by == "time":
+        found.append(sentinels.check_time(train, test, gap_days=use_case.split.gap_days))
+    if use_case.split.entity or use_case.split.by not in {"row", "time"}:
+        found.append(sentinels.check_entities(train, test))
     for one in {str(one.values["sampler"]): one for one in living}.values():
         sampler = str(one.values["sampler"])
 

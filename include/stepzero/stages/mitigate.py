@@ -79,6 +79,9 @@ def _thresholds(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> 
     out_of_fold = workspace.read_frame(_winner_of(inputs["tuned"], winner).output("out_of_fold"))
     train, test = (workspace.read_frame(prepared.output(side)) for side in ("train", "test"))
     _must_match(train, out_of_fold)
+    # Where folds go forward in time, no fold judged the oldest rows.
+    judged = out_of_fold["score"].notna().to_numpy()
+    train, out_of_fold = train[judged].reset_index(drop=True), out_of_fold[judged]
     scores = workspace.read_frame(evaluated.output("test_scores"))["score"].to_numpy(dtype=np.float64)
     learned = out_of_fold["score"].to_numpy(dtype=np.float64)
     prior = Prior.from_json(winner.get("prior"))

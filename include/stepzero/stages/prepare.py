@@ -1,33 +1,29 @@
-"""Prepare accepted rows on Spark: unite the window, drop duplicates, derive, split by a stable hash."""
+"""Prepare accepted rows on Spark: unite the window, drop duplicates, derive, split by a stable hash or by time."""
 
 from __future__ import annotations
 
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.derived import derived, must_have
+from stepzero.adapters.derived import ROW_ID, derive
 from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.stages.prepare_columns import must_look_back, must_make_no_rows
+from stepzero.stages.prepare_split import BETWEEN, FOLDS, SIDE, split_rows
 from stepzero.stages.prepare_transforms import transform
 from stepzero.stages.quality_hand_over import judge_hand_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pyspark.sql import Column, DataFrame
 
     from stepzero.adapters.workspace import Workspace
 
-ROW_ID, FOLD, SIDE, UNIT = "_row_id", "_fold", "_side", "_unit"
-_DIGITS = 13
-"""Hex digits of a hash that fit a double exactly: 52 bits."""
-
 
 @stage(
     sections=("problem", "source", "transforms", "prepare", "split", "train.folds", "quality.after_prepare"),
-    plan=("window", "released"),
+    plan=("window", "released", "days", "released_days"),
     engine=Engine.SPARK,
 )
 def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -44,142 +40,106 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     """
     from pyspark.sql import functions
 
-    released = _released(inputs["checked"], workspace)
-    united = _united([inputs["checked"].output("accepted"), *released], workspace)
-    source = united.columns
-    identified = united.withColumn(ROW_ID, functions.sha2(text_of(source), 256))
+    united, released = _united(inputs, workspace)
+    identified = united.withColumn(ROW_ID, functions.sha2(text_of(united.columns), 256))
     kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
     changed, met = transform(kept, use_case.transforms, "transforms")
-    split = _with_fold(_with_side(derived(changed, use_case.prepare), use_case), use_case).cache()
-    classes = use_case.problem.target if use_case.problem.kind == "classification" else None
-    rows = united.count()
-    counts = _counts(split, classes)
-    outputs = {}
-    for side, extra in (("train", [FOLD]), ("test", [])):
-        columns = _written(split.columns, use_case.prepare.set_aside)
-        chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns, *extra), ROW_ID)
-        folder = f"{workspace.folder}/{side}"
-        total = sum(counts[side].values())
-        outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
-    after = use_case.quality.after_prepare
-    verdict = judge_hand_over(split.drop(UNIT), after, workspace, "prepared rows")
+    # Asked several times over: where the parts begin, how many rows each has, what it would be without the newest.
+    columns = derive(changed, use_case.prepare).cache()
+    split = split_rows(columns, use_case).cache()
+    rows, left = united.count(), split.count()
+    if use_case.prepare.sql:
+        must_make_no_rows(changed, split)
+    if use_case.split.by == "time":
+        must_look_back(changed, split, columns.columns, use_case.prepare)
+    counts = _counts(split, use_case)
+    written = split.drop(*use_case.prepare.drop)
+    outputs = _write(written, use_case.prepare.set_aside, counts, workspace)
+    verdict = judge_hand_over(written, use_case.quality.after_prepare, workspace, "prepared rows")
     split.unpersist()
-    left = sum(sum(classes.values()) for classes in counts.values())
-    values = {"rows": rows, "dropped": rows - left, "released": _count(released, workspace), **counts}
+    columns.unpersist()
+    values: dict[str, Any] = {"rows": rows, "dropped": rows - left, "released": released, **counts}
+    if use_case.split.by == "time":
+        values["between"] = left - sum(sum(classes.values()) for classes in counts.values())
     if met:
         values["unseen"] = [one.to_json() for one in met]
     record = Record(metrics={f"prepare.{name}": float(value) for name, value in _flat(values).items()})
-    told = f" ({values['released']} released from quarantine)" if values["released"] else ""
-    summary = (
-        f"{rows} rows{told}, {rows - left} dropped; {_told(counts['train'])} to train, {_told(counts['test'])} held out"
-    )
-    return StageResult(outputs=outputs, values=values, verdict=verdict, summary=summary, records=(record,))
+    told = _summary(values, counts)
+    return StageResult(outputs=outputs, values=values, verdict=verdict, summary=told, records=(record,))
 
 
-def _released(checked: StageInput, workspace: Workspace) -> list[Reference]:
-    """Return the rows that left quarantine, where the gate accepts the same rows as it did then, and no others."""
-    released = workspace.plan.released
-    if released is None or released.accepted != checked.output("accepted").digest:
-        return []
-    return [Reference.from_json(rows) for rows in released.rows]
+def _written(name: str, set_aside: tuple[str, ...]) -> Column:
+    """Return a column as it is written; what is set aside under a name that models do not see."""
+    from pyspark.sql import functions
+
+    return functions.col(quoted(name)).alias(f"_{name}" if name in set_aside else name)
 
 
-def _count(released: list[Reference], workspace: Workspace) -> int:
-    """Return how many rows are there because somebody let them out of quarantine."""
-    earlier = [Reference.from_json(rows) for member in workspace.plan.window for rows in member.released]
-    return sum(reference.rows or 0 for reference in [*released, *earlier])
+def _write(
+    split: DataFrame, set_aside: tuple[str, ...], counts: dict[str, dict[str, int]], workspace: Workspace
+) -> dict[str, Reference]:
+    """Write each part; folds are of training rows only."""
+    from pyspark.sql import functions
+
+    outputs = {}
+    for side, classes in counts.items():
+        hidden = {SIDE} if side == "train" else {SIDE, *FOLDS}
+        columns = [_written(name, set_aside) for name in split.columns if name not in hidden]
+        chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns), ROW_ID)
+        folder = f"{workspace.folder}/{side}"
+        total = sum(classes.values())
+        outputs[side] = write_dataset(workspace.store, folder, chosen, rows=total, producer=workspace.stage)
+    return outputs
 
 
-def _united(own: list[Reference], workspace: Workspace) -> DataFrame:
-    """Return this run's rows and those of the window, released ones included, columns in this run's order."""
-    window = [(member, rows) for member in workspace.plan.window for rows in (member.accepted, *member.released)]
-    references = [*own, *(Reference.from_json(rows) for _, rows in window)]
-    frames = [read_dataset(workspace.spark, workspace.store, reference) for reference in references]
-    for (member, _), frame in zip(window, frames[len(own) :], strict=True):
+def _united(inputs: dict[str, Any], workspace: Workspace) -> tuple[DataFrame, int]:
+    """Return this run's rows and those of the window, columns in this run's order, and how many were released."""
+    accepted, released = _accepted(inputs, workspace)
+    frames = [read_dataset(workspace.spark, workspace.store, reference) for _, reference in [*accepted, *released]]
+    for (name, _), frame in zip([*accepted, *released], frames, strict=True):
         if sorted(frame.columns) != sorted(frames[0].columns):
             differing = sorted(set(frame.columns) ^ set(frames[0].columns))
             raise StageError(
-                f"accepted batch {member.partition} of the window",
+                f"accepted batch {name} of the window",
                 value=bare(f"other columns: {', '.join(differing)}"),
                 allowed="the columns of this run's batch",
                 action="shorten source.window, or run on this batch alone (window: batch)",
             )
-    return reduce(lambda one, other: one.unionByName(other), frames)
+    united = reduce(lambda one, other: one.unionByName(other), frames)
+    return united, sum(reference.rows or 0 for _, reference in released)
 
 
-def _written(columns: Sequence[str], set_aside: Sequence[str]) -> list[Column]:
-    """Return what is written of a row; what is set aside under a name that models do not see."""
-    from pyspark.sql import functions
+def _accepted(inputs: dict[str, Any], workspace: Workspace) -> tuple[list[tuple[str, Reference]], ...]:
+    """Return what was accepted, this run's batch first, and what left quarantine since; days that failed are left out.
 
-    kept = [name for name in columns if name not in {SIDE, UNIT, FOLD}]
-    return [functions.col(quoted(name)).alias(f"_{name}" if name in set_aside else name) for name in kept]
-
-
-def _with_side(frame: DataFrame, use_case: Any) -> DataFrame:
-    """Hold rows out by a hash of the row or of its entity: once held out, held out for ever.
-
-    With exact shares per class the border moves a little as data grow, and a few rows with it.
+    Rows that were released go with the accepted rows that they were set aside from: where the gate accepts others
+    today, none of them count.
     """
-    from pyspark.sql import Window, functions
-
-    split = use_case.split
-    by_row = split.by == "row"
-    if not by_row:
-        must_have(frame, split.by, "split.by")
-    if not by_row and split.stratified:
-        raise StageError(
-            f"{use_case.name} split",
-            value=bare(f"stratified, by {split.by}"),
-            allowed="stratified: true with by: row only",
-            action="leave one of them out: an entity has rows of several classes",
-        )
-    key = functions.col(ROW_ID if by_row else quoted(split.by)).cast("string")
-    frame = frame.withColumn(UNIT, _unit(f"{split.salt} side", key))
-    if split.stratified and use_case.problem.kind == "classification":
-        classes = Window.partitionBy(quoted(use_case.problem.target))
-        border = functions.round(functions.count(functions.lit(1)).over(classes) * split.test)
-        held = functions.rank().over(classes.orderBy(UNIT)) <= border
-    else:
-        held = functions.col(UNIT) < split.test
-    return frame.withColumn(SIDE, functions.when(held, "test").otherwise("train"))
+    plan = workspace.plan
+    accepted = [("of this run", inputs["checked"].output("accepted"))]
+    accepted += [(member.partition, Reference.from_json(member.accepted)) for member in plan.window]
+    passed = [judged for judged in inputs.get("days", []) if judged.verdict.accepted]
+    accepted += [(judged.reference.uri, judged.output("accepted")) for judged in passed]
+    released = [(member.partition, Reference.from_json(rows)) for member in plan.window for rows in member.released]
+    digests = {reference.digest: name for name, reference in accepted}
+    for one in [*([plan.released] if plan.released else []), *plan.released_days]:
+        if one.accepted in digests:
+            released += [(digests[one.accepted], Reference.from_json(rows)) for rows in one.rows]
+    return accepted, released
 
 
-def _with_fold(frame: DataFrame, use_case: Any) -> DataFrame:
-    """Number the folds of training rows: balanced by class where rows are split, whole entities otherwise."""
-    from pyspark.sql import Window, functions
-
-    folds = use_case.train.folds if use_case.train else 2
-    by_row = use_case.split.by == "row"
-    key = functions.col(ROW_ID if by_row else quoted(use_case.split.by)).cast("string")
-    unit = _unit(f"{use_case.split.salt} fold", key)
-    if by_row and use_case.problem.kind == "classification":
-        window = Window.partitionBy(SIDE, quoted(use_case.problem.target)).orderBy(unit)
-        fold = (functions.dense_rank().over(window) - 1) % folds
-    else:
-        fold = functions.floor(unit * folds)
-    return frame.withColumn(FOLD, fold.cast("int"))
-
-
-def _unit(salt: str, key: Column) -> Column:
-    """Return a number in [0, 1) that depends on salt and key only."""
-    from pyspark.sql import functions
-
-    digest = functions.sha2(functions.concat_ws("\x01", functions.lit(salt), key), 256)
-    whole = functions.conv(functions.substring(digest, 1, _DIGITS), 16, 10).cast("double")
-    return whole / float(16**_DIGITS)
-
-
-def _counts(split: DataFrame, target: str | None) -> dict[str, dict[str, int]]:
-    """Return rows per side and class; a regression has one class, "all".
+def _counts(split: DataFrame, use_case: Any) -> dict[str, dict[str, int]]:
+    """Return rows per part and class; a regression has one class, "all".
 
     Raises:
-        StageError: A side has no row.
+        StageError: A part has no row.
     """
     from pyspark.sql import functions
 
-    counts: dict[str, dict[str, int]] = {"train": {}, "test": {}}
-    label = functions.col(quoted(target)) if target else functions.lit("all")
-    for side, value, rows in split.groupBy(SIDE, label).count().collect():
+    counts: dict[str, dict[str, int]] = {part: {} for part in use_case.split.parts}
+    classified = use_case.problem.kind == "classification"
+    label = functions.col(quoted(use_case.problem.target)) if classified else functions.lit("all")
+    for side, value, rows in split.filter(functions.col(SIDE) != BETWEEN).groupBy(SIDE, label).count().collect():
         counts[side][str(value)] = int(rows)
     for side, classes in counts.items():
         if not classes:
@@ -191,9 +151,20 @@ def _counts(split: DataFrame, target: str | None) -> dict[str, dict[str, int]]:
 
 def _flat(values: dict[str, Any]) -> dict[str, int]:
     flat = {name: value for name, value in values.items() if isinstance(value, int)}
-    for side in ("train", "test"):
-        flat |= {f"{side}.class_{name}": rows for name, rows in values[side].items()}
+    for side, classes in values.items():
+        if isinstance(classes, dict):
+            flat |= {f"{side}.class_{name}": rows for name, rows in classes.items()}
     return flat
+
+
+def _summary(values: dict[str, Any], counts: dict[str, dict[str, int]]) -> str:
+    held = f", {_told(counts['validation'])} to validate on" if "validation" in counts else ""
+    between = f", {values['between']} in between" if values.get("between") else ""
+    told = f" ({values['released']} released from quarantine)" if values["released"] else ""
+    return (
+        f"{values['rows']} rows{told}, {values['dropped']} dropped; {_told(counts['train'])} to train{held}, "
+        f"{_told(counts['test'])} held out{between}"
+    )
 
 
 def _told(classes: dict[str, int]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PLAN = "plan"
 SCHEDULED = frozenset({"scheduled", "backfill"})
-HANDED_ON = ("cells", "samplers", "approval", "partition", "links")
+HANDED_ON = ("cells", "samplers", "approval", "partition", "promotes", "links")
 
 
 class PlanOperator(StageOperator):
@@ -48,6 +48,8 @@ class PlanOperator(StageOperator):
         partition = scheduled_partition(context)
         if partition:
             arguments += ["--partition", partition]
+        if is_late(context):
+            arguments += ["--promotes", "false"]
         return arguments + [part for name, value in asked.items() if value for part in (name, json.dumps(value))]
 
     def use_case_file(self) -> str:
@@ -75,6 +77,17 @@ def scheduled_partition(context: Context) -> str | None:
     dag_run = context["dag_run"]
     start = dag_run.data_interval_start if dag_run.run_type in SCHEDULED else None
     return str(start.date().isoformat()) if start else None
+
+
+def is_late(context: Context) -> bool:
+    """Tell whether a run is for a day long gone: a backfill, or a scheduled run that catches up."""
+    dag_run = context["dag_run"]
+    if dag_run.run_type == "backfill":
+        return True
+    start, end, began = dag_run.data_interval_start, dag_run.data_interval_end, dag_run.start_date
+    if dag_run.run_type not in SCHEDULED or not (start and end and began):
+        return False
+    return bool(began - end >= end - start)
 
 
 def run_link(base: str, dag_id: str, run_id: str) -> str:

@@ -94,6 +94,10 @@ def find_ending(context: Context, store: Store) -> Ending:
     done = [task for task in tasks if states.get(task.task_id) == "success" and isinstance(task, StageOperator)]
     results = {task: _pull(context, task.task_id, "return_value") or {} for task in done}
     decided = [task for task in done if task.stage == "deploy" or results[task].get("outcome") == "FAIL"]
+    if done and results and _pull_promotes(context, tasks) is False and "evaluate" in {task.stage for task in done}:
+        summary = next(str(results[task].get("summary")) for task in done if task.stage == "evaluate")
+        told = f"Evaluated, and never promoted, as a backfill is: {summary}{_quarantine(results)}"
+        return Ending(outcome="evaluated", sentence=told, good=True)
     if done:
         last = [*done, *decided][-1]
         return _ended(store, last.stage, results[last], _quarantine(results))
@@ -150,6 +154,11 @@ def _stage(task: Any) -> str | None:
 def _is(name: str, task_id: str) -> bool:
     """Tell whether a name in Airflow's list of states is a task's, or one of its mapped instances'."""
     return name == task_id or (name.startswith(f"{task_id}_") and name[len(task_id) + 1 :].isdigit())
+
+
+def _pull_promotes(context: Context, tasks: list[Any]) -> Any:
+    plans = [task.task_id for task in tasks if _stage(task) == "plan"]
+    return _pull(context, plans[0], "promotes") if plans else None
 
 
 def _pull(context: Context, task_id: str, key: str, index: int = -1) -> Any:

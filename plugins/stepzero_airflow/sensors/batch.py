@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from stepzero.spec.load import load_environment
 from stepzero_airflow.runs import open_store
@@ -32,18 +32,28 @@ class BatchSensor(BaseSensorOperator):
         prefix: Where files land, relative to the store.
         poll_seconds: Time between two looks.
         wait_hours: After that the run is skipped: a day without data is no failure.
+        daily: Whether each day has a folder of its own: a scheduled run waits for its day's files, accepted or not,
+            and no longer than so many hours after the day's end; a day long gone is looked for once.
     """
 
     custom_operator_name = "sensor"
 
     def __init__(
-        self, *, use_case: str, prefix: str, poll_seconds: float = 10, wait_hours: float = 22, **kwargs: Any
+        self,
+        *,
+        use_case: str,
+        prefix: str,
+        poll_seconds: float = 10,
+        wait_hours: float = 22,
+        daily: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.use_case = use_case
         self.prefix = prefix
         self.poll_seconds = poll_seconds
         self.wait_hours = wait_hours
+        self.daily = daily
 
     def execute(self, context: Context) -> list[str]:
         """Pass, or wait on the triggerer."""
@@ -56,15 +66,37 @@ class BatchSensor(BaseSensorOperator):
             found = waiting_files(environment.store, self.use_case, self.prefix)
             if found or self._has_landed(environment):
                 return self._hand_on(sorted(found))
-        self.log.info("waiting for a file under %s/%s", environment.store, self.prefix)
-        seconds = self.wait_hours * 3600
+        if self.daily:
+            return self._await_day(context, environment)
+        self._wait(environment, self.prefix, self.wait_hours * 3600)
+        return []
+
+    def _await_day(self, context: Context, environment: Any) -> list[str]:
+        """Pass where the day's files are there; wait for them as long as they may still come."""
+        from stepzero.adapters.ledger import landed_uris
+
+        dag_run = context["dag_run"]
+        start, end = dag_run.data_interval_start, dag_run.data_interval_end
+        if start is None or end is None:
+            raise AirflowFailException("a scheduled run of daily partitions needs a data interval: schedule=daily(...)")
+        folder = f"{self.prefix}{start.date().isoformat()}/"
+        found = landed_uris(open_store(environment), folder)
+        left = (end - datetime.now(UTC)).total_seconds() + self.wait_hours * 3600
+        if found:
+            return self._hand_on(found)
+        if left <= 0:
+            raise AirflowSkipException(f"nothing landed under {folder}, and its day is long gone")
+        self._wait(environment, folder, left)
+        return []
+
+    def _wait(self, environment: Any, prefix: str, seconds: float) -> None:
+        self.log.info("waiting for a file under %s/%s", environment.store, prefix)
         self.defer(
-            trigger=BatchTrigger(environment.store, self.use_case, self.prefix, self.poll_seconds, seconds),
+            trigger=BatchTrigger(environment.store, self.use_case, prefix, self.poll_seconds, seconds),
             method_name="execute_complete",
             # The trigger ends by itself; this is for one whose triggerer was lost.
             timeout=timedelta(seconds=seconds + 600),
         )
-        return []
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """Hand on what the trigger found.

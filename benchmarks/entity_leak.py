@@ -1,0 +1,178 @@
+"""What a split of rows claims, and what comes true: `bin/stepzero bench entity_leak`.
+
+Two tables of the real world's kind, where the files are there (see `--data`); generated transactions elsewhere.
+
+* **Insurance claims**, 20,000 rows, four of each policy: held out by row, and by policy.
+* **Card transactions**: 35 days to develop on, split by row, by customer, by time with a gap, and by both. Each
+  split's model then meets the week that follows, three days later, when labels are known: its claim minus that is
+  what the split leaked.
+
+The splits are those of the prepare stage, the model is XGBoost with fixed parameters, untuned. Average precision with
+its bootstrap interval. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import functions
+
+from stepzero.adapters.derived import derive
+from stepzero.adapters.spark import start_session, text_of
+from stepzero.generators.transactions import generate
+from stepzero.learning.folds import ALL, make_fold
+from stepzero.learning.models import make_algorithm, score_rows
+from stepzero.learning.table import Table, make_table
+from stepzero.measures.ranking import average_precision
+from stepzero.measures.uncertainty import intervals
+from stepzero.spec.data import Pipeline
+from stepzero.spec.load import load_environment, load_use_case
+from stepzero.spec.training import Model
+from stepzero.spec.use_case import UseCase
+from stepzero.stages.prepare_split import split_rows
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+DAY = 86_400
+DEVELOPED, DELAY, FOLLOWING = 35, 3, 7
+"""Days to develop on, until labels are known, and to come true in."""
+MODEL = Model(parameters={"n_estimators": 200, "max_depth": 6, "learning_rate": 0.1})
+SPLITS: dict[str, dict[str, Any]] = {
+    "row": {"by": "row"},
+    "customer": {"by": "CUSTOMER_ID"},
+    "time": {"by": "time", "time": "TX_DATETIME", "test_days": FOLLOWING, "gap_days": DELAY},
+    "time and customer": {
+        "by": "time",
+        "time": "TX_DATETIME",
+        "test_days": FOLLOWING,
+        "gap_days": DELAY,
+        "entity": "CUSTOMER_ID",
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with auto_claims and simulated_transactions")
+    parser.add_argument("--from", dest="first", default="2018-07-01", help="first day to develop on")
+    asked = parser.parse_args()
+    session = start_session(load_environment(), "entity_leak")
+    session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
+    found: dict[str, Any] = {}
+    claims = asked.data / "auto_claims" / "dataset.csv"
+    if claims.is_file():
+        found["claims"] = dict(_claims(session, claims))
+    else:
+        print(f"no claims: {claims} is not there")
+    found["transactions"] = dict(_transactions(session, asked.data, pd.Timestamp(asked.first)))
+    session.stop()
+    print(json.dumps(found))
+
+
+def _claims(session: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    rows = pd.read_csv(path).drop(columns="Unnamed: 0", errors="ignore")
+    rows.columns = [name or "line" for name in rows.columns]
+    frame = session.createDataFrame(rows)
+    for name, by in (("row", "row"), ("policy", "policy_id")):
+        use_case = _use_case("fraud", {"by": by, "test": 0.2})
+        train, test = _sides(_identified(frame), use_case, ["policy_id"])
+        told = _measured(test, _Fitted(train).score(test))
+        ids = [set(part) for part in _policies(_identified(frame), use_case)]
+        told |= {"shared_policies": len(ids[0] & ids[1]), "held_out_policies": len(ids[1])}
+        print(f"claims held out by {name}: {_told(told)}; {told['shared_policies']} policies on both sides")
+        yield name, told
+
+
+def _policies(frame: Any, use_case: UseCase) -> list[Any]:
+    sides = split_rows(frame, use_case).select("policy_id", "_side").toPandas()
+    return [sides.loc[sides["_side"] == side, "policy_id"] for side in ("train", "test")]
+
+
+def _transactions(session: Any, data: Path, first: pd.Timestamp) -> Iterator[tuple[str, Any]]:
+    shipped = load_use_case("simulated_transactions")
+    frame, source = _payments(session, data, first)
+    begin = first.tz_localize("UTC").timestamp()
+    derived = derive(_identified(frame), shipped.prepare).withColumn("second", functions.unix_timestamp("TX_DATETIME"))
+    derived = derived.cache()
+    end = begin + DEVELOPED * DAY
+    later = derived.filter((derived.second >= end + DELAY * DAY) & (derived.second < end + (DELAY + FOLLOWING) * DAY))
+    developed = derived.filter(derived.second < end).drop("second")
+    hidden = list(shipped.prepare.drop)
+    following = _table(later.drop("second", *hidden).toPandas(), shipped)
+    print(
+        f"{source}: {developed.count()} rows of {DEVELOPED} days, {len(following.target)} of the week that comes true"
+    )
+    for name, split in SPLITS.items():
+        train, test = _sides(developed, _use_case("TX_FRAUD", split), hidden)
+        model = _Fitted(train)
+        claim, true = _measured(test, model.score(test)), _measured(following, model.score(following))
+        told = {"claim": claim, "came_true": true, "leak": claim["value"] - true["value"], "rows": len(train.target)}
+        print(f"split by {name}: claims {_told(claim)}, came true {_told(true)}, leak {told['leak']:+.3f}")
+        yield name, told
+    yield "data", source
+
+
+def _payments(session: Any, data: Path, first: pd.Timestamp) -> tuple[Any, str]:
+    days = DEVELOPED + DELAY + FOLLOWING
+    found = sorted((data / "simulated_transactions").glob("*.parquet"))
+    if found:
+        rows = pd.read_parquet(found[0])
+        rows = rows[(rows["TX_DATETIME"] >= first) & (rows["TX_DATETIME"] < first + pd.Timedelta(days=days))]
+        source = "simulated transactions"
+    else:
+        rows = generate(rows=60_000, days=days, first_day=str(first.date()))
+        source = "generated transactions"
+    # Seconds as text: a timestamp without a zone means the session's.
+    rows = rows.assign(TX_DATETIME=rows["TX_DATETIME"].astype(str))
+    frame = session.createDataFrame(rows.reset_index(drop=True))
+    return frame.withColumn("TX_DATETIME", functions.col("TX_DATETIME").cast("timestamp")), source
+
+
+def _identified(frame: Any) -> Any:
+    return frame.withColumn("_row_id", functions.sha2(text_of(frame.columns), 256))
+
+
+def _use_case(target: str, split: dict[str, Any]) -> UseCase:
+    data = load_use_case("simulated_transactions").model_dump(mode="json", by_alias=True)
+    data |= {"source": None, "prepare": {}, "split": split}
+    data["problem"] = {"kind": "classification", "target": target, "positive": 1}
+    return UseCase.model_validate(data)
+
+
+def _sides(frame: Any, use_case: UseCase, hidden: list[str]) -> tuple[Table, Table]:
+    rows = split_rows(frame, use_case).drop(*hidden).toPandas().sort_values("_row_id")
+    train, test = (rows[rows["_side"] == side].reset_index(drop=True) for side in ("train", "test"))
+    return _table(train, use_case), _table(test, use_case)
+
+
+def _table(rows: pd.DataFrame, use_case: UseCase) -> Table:
+    assert use_case.problem is not None
+    return make_table(rows, use_case.problem, None)
+
+
+class _Fitted:
+    def __init__(self, train: Table) -> None:
+        self.fold = make_fold(ALL, train, Pipeline(), "none", 7)
+        self.estimator = make_algorithm("xgboost", MODEL).fit({}, self.fold.training_rows(train), 7)
+
+    def score(self, table: Table) -> np.ndarray:
+        return score_rows(self.estimator, self.fold.transformer.transform(table.features))
+
+
+def _measured(table: Table, score: np.ndarray) -> dict[str, float]:
+    statistics = {"average_precision": lambda weight: average_precision(table.target, score, weight)}
+    found = intervals(statistics, table.target, table.weight, confidence=0.95, draws=200, seed=7)["average_precision"]
+    return {**found.to_json(), "share": float(table.target.mean())}
+
+
+def _told(found: dict[str, float]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+if __name__ == "__main__":
+    main()
