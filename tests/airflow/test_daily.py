@@ -103,7 +103,11 @@ def test_a_whole_backfill_is_evaluated_and_never_promoted(
         environment.write_text(f"{PREFIX}{day}/a.csv", "x")
     verdict = {"outcome": "PASS", "summary": "tree × none has average precision 0.4"}
     approved = {"outcome": "PASS", "summary": "version 1 was approved by the rule"}
-    environment.write_json(SCRIPT, {"evaluate": verdict, "register": {"outcome": "PASS"}, "approve": approved})
+    registered = {
+        "outcome": "PASS",
+        "values": {"version": "1", "champion": None, "winner": {}, "gates": {}, "links": {}},
+    }
+    environment.write_json(SCRIPT, {"evaluate": verdict, "register": registered, "approve": approved})
     monkeypatch.setattr(plan_module, "is_late", lambda _: late)
     ended = bag.dags["simulated_transactions"].test(run_conf={"samplers": ["none"], "models": ["xgboost"]})
     assert ended.state == "success"
