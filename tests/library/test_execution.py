@@ -147,14 +147,14 @@ def test_two_tries_at_once_commit_one_result(store: Store, environment: Environm
     found: list[ResultReference] = []
 
     def attempt(number: int) -> None:
-        found.append(execute(toy.request("slow", attempt=str(number), seconds="0.5"), store, environment))
+        found.append(execute(toy.request("together", attempt=str(number)), store, environment))
 
     threads = [threading.Thread(target=attempt, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert computed(tmp_path) == ["slow", "slow"]
+    assert computed(tmp_path) == ["together", "together"]
     assert found[0] == found[1]
     folder = found[0].uri.rpartition("/")[0]
     assert [uri for uri in store.list(folder) if "/result-" in uri] == [found[0].uri]
