@@ -139,8 +139,12 @@ def test_dag_of_somebody_else_parses_beside_a_plain_airflow(installed: Installed
     assert "train.evaluate" in told
 
 
-# Tests of the project's own set-up, one that changes copies of our sources, and what takes a minute.
-NOT_FROM_WHEELS = ("test_bootstrap*.py", "test_doctor.py", "test_fork_server.py", "test_learning_[et]*.py")
+# Tests of the project's own set-up, one that changes copies of our sources, and what computes for a minute.
+NOT_FROM_WHEELS = (
+    "test_bootstrap*.py", "test_doctor.py", "test_fork_server.py", "test_learning_[et]*.py", "test_bias.py",
+    "test_features.py", "test_mitigation.py", "test_release.py", "test_search.py", "test_search_shared.py",
+    "test_search_workers.py", "test_skew.py",
+)  # fmt: skip
 
 
 def _tree_without_library(installed: Installed) -> Path:
@@ -168,7 +172,7 @@ def _pytest(installed: Installed, *words: str) -> str:
 @pytest.mark.timeout(900)
 def test_library_tests_pass_against_the_wheels(installed: Installed) -> None:
     told = _pytest(installed, "tests/library", "-n", "2")
-    assert int(re.search(r"(\d+) passed", told)[1]) > 20
+    assert int(re.search(r"(\d+) passed", told)[1]) > 300
 
 
 @pytest.mark.spark
