@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -9,6 +10,9 @@ import httpx
 from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
 from stepzero.core.errors import ServiceError, bare
 from stepzero.spec.environment import Environment
+
+TRIES, PAUSE_SECONDS = 6, 2.0
+"""Right after the start all parts of Airflow write to one SQLite file; a request that finds it locked ends with 500."""
 
 
 def ensure_pools(environment: Environment, credentials: Credentials) -> None:
@@ -21,11 +25,7 @@ def ensure_pools(environment: Environment, credentials: Credentials) -> None:
         return
     base = environment.airflow.uri.rstrip("/")
     try:
-        with httpx.Client(base_url=base, timeout=30, trust_env=False) as client:
-            client.headers["Authorization"] = f"Bearer {_token(client, credentials)}"
-            for name, pool in environment.pools.items():
-                body = {"slots": pool.slots, "description": pool.description, "include_deferred": False}
-                _put(client, name, body)
+        _put_all(base, environment, credentials)
     except httpx.HTTPError as error:
         raise ServiceError(
             f"Airflow pools at {base}",
@@ -35,13 +35,25 @@ def ensure_pools(environment: Environment, credentials: Credentials) -> None:
         ) from error
 
 
+def _put_all(base: str, environment: Environment, credentials: Credentials) -> None:
+    with httpx.Client(base_url=base, timeout=30, trust_env=False) as client:
+        client.headers["Authorization"] = f"Bearer {_token(client, credentials)}"
+        for name, pool in environment.pools.items():
+            body = {"slots": pool.slots, "description": pool.description, "include_deferred": False}
+            _put(client, name, body)
+
+
 def _token(client: httpx.Client, credentials: Credentials) -> str:
     user = {"username": ADMINISTRATOR, "password": credentials.administrator_password}
     return str(client.post("/auth/token", json=user).raise_for_status().json()["access_token"])
 
 
 def _put(client: httpx.Client, name: str, body: dict[str, Any]) -> None:
-    answer = client.post("/api/v2/pools", json={"name": name, **body})
-    if answer.status_code == httpx.codes.CONFLICT:
-        answer = client.patch(f"/api/v2/pools/{name}", json={"pool": name, **body})
+    for left in reversed(range(TRIES)):
+        answer = client.post("/api/v2/pools", json={"name": name, **body})
+        if answer.status_code == httpx.codes.CONFLICT:
+            answer = client.patch(f"/api/v2/pools/{name}", json={"pool": name, **body})
+        if not (answer.is_server_error and left):
+            break
+        time.sleep(PAUSE_SECONDS)
     answer.raise_for_status()
