@@ -23,10 +23,9 @@ from datetime import datetime
 from typing import Any
 
 from stepzero.adapters.store import Store
-from stepzero.cli.airflow_api import AirflowApi
+from stepzero.cli.airflow_api import AirflowApi, connect
 from stepzero.cli.run_results import RunResults, find_run
-from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
-from stepzero.spec.load import home_folder, include_folder, load_environment
+from stepzero.spec.load import include_folder, load_environment
 
 LAUNCHED = re.compile(r"exit status \d+[^;]*; ([\d.]+) s,")
 STAGE, LABEL = re.compile(r"stepzero stage ([\w.:]+)"), re.compile(r"--label ([\w.:-]+)")
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of the parse measurement")
     asked = parser.parse_args()
     environment = load_environment()
-    api = AirflowApi(environment.airflow.uri, ADMINISTRATOR, Credentials(home_folder()).administrator_password)
+    api = connect(environment)
     store = Store(environment.store)
     runs = [asked.run] if asked.run else [start_run(), start_run()]
     measured = [measure(api, RunResults(store, *find_run(store, run))) for run in runs]
