@@ -12,6 +12,7 @@ from stepzero.core.stages import STAGES, find_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".in", ".sh", ".json", ".csv", ".cfg", ""}
+LOCKS = ["requirements.txt", "requirements/test.txt", "requirements/s3.txt", "requirements/bootstrap.txt"]
 WITHOUT_README = ("include/stepzero/cli/services/", "docs/images/")
 
 
@@ -69,7 +70,7 @@ def test_no_large_file_and_no_data() -> None:
         assert path.suffix not in {".parquet", ".gz", ".zip", ".db", ".pkl"}, _name(path)
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements/test.txt", "requirements/bootstrap.txt"])
+@pytest.mark.parametrize("lock", LOCKS)
 def test_lock_pins_every_package_with_hashes(lock: str) -> None:
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if line and not line.startswith((" ", "#"))]

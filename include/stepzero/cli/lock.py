@@ -20,7 +20,13 @@ PYTHONS = ("3.11", "3.12")
 # PySpark comes as a source archive only: pure Python and jars.
 _BINARY = ("--only-binary", ":all:", "--no-binary", "pyspark")
 _UNREACHABLE = ("error sending request", "request failed after", "timed out", "network was disabled", "server error (5")
-_LOCKS = {"requirements.txt": "requirements/core.in", "requirements/test.txt": "requirements/test.in"}
+_LOCKS = {
+    "requirements.txt": "requirements/core.in",
+    "requirements/test.txt": "requirements/test.in",
+    "requirements/s3.txt": "requirements/s3.in",
+}
+_ENVIRONMENTS = (("requirements.txt", "requirements/test.txt"), ("requirements/s3.txt",))
+"""Locks that are installed together."""
 
 
 def lock(
@@ -28,7 +34,7 @@ def lock(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; verify hashes and both platforms.")] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest versions that fit.")] = False,
 ) -> None:
-    """Write requirements.txt and requirements/test.txt anew from requirements/*.in."""
+    """Write requirements.txt, requirements/test.txt and requirements/s3.txt anew from requirements/*.in."""
     project = include_folder().parent
     if check:
         check_locks(project, typer.echo)
@@ -88,7 +94,8 @@ def require_installable(project: Path, python: str, platform: str) -> None:
     with tempfile.TemporaryDirectory() as empty:
         command = ["install", "--dry-run", "--no-deps", "--require-hashes", "--target", empty, "--quiet"]
         command += ["--python-version", python, "--python-platform", platform, *_BINARY]
-        _uv(project, [*command, *(word for target in _LOCKS for word in ("-r", target))])
+        for together in _ENVIRONMENTS:
+            _uv(project, [*command, *(word for target in together for word in ("-r", target))])
 
 
 def is_unreachable(said: str) -> bool:

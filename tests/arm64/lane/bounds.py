@@ -6,6 +6,7 @@ from arm64.lane.compare import ADDRESS, Bound
 
 ORDER_OF_SUMS = "each processor's BLAS adds in an order of its own, and the solver stops a hair elsewhere"
 CORRELATION = "BLAS adds in another order"
+DIGESTS = "digests of what differs within a bound of its own"
 PATHS = "addresses and paths: each machine has its own services, and a key that names its architecture"
 SCORES = 1e-6
 """Largest difference of a logistic regression's probabilities, and of every figure made from them."""
@@ -17,13 +18,16 @@ BOUNDS: tuple[Bound, ...] = (
     *(
         Bound(stage, f"dossier.json.{part}*", SCORES, ORDER_OF_SUMS)
         for stage in ("register", "approve")
-        for part in ("table", "comparison", "calibration", "explanation")
+        for part in ("table", "comparison", "calibration", "explanation", "model.")
     ),
+    Bound("register", "values.winner.*", SCORES, ORDER_OF_SUMS),
     *(
         Bound(stage, f"dossier.json.{part}", ADDRESS, PATHS)
         for stage in ("register", "approve")
-        for part in ("lineage.*", "links.*", "pictures.*", "approval.digest")
+        for part in ("lineage[[]*[]].uri", "links.*", "pictures.*", "approval.digest")
     ),
+    Bound("register", "dossier.json.lineage[[]*[]].digest", ADDRESS, DIGESTS),
+    Bound("approve", "dossier.json.lineage[[]*[]].digest", ADDRESS, DIGESTS),
     Bound("register", "dossier_page.html", ADDRESS, PATHS),
     Bound("approve", "dossier_page.html", ADDRESS, PATHS),
     Bound("register", "values.*.uri", ADDRESS, PATHS),

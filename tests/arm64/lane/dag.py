@@ -58,9 +58,12 @@ def main() -> None:
 
 def _runs_a_stage(task: Any) -> bool:
     """Tell whether a task is a stage; plan and report only tell Airflow and MLflow of the run."""
+    from stepzero_airflow.operators.plan import PlanOperator
+    from stepzero_airflow.operators.report import ReportOperator
     from stepzero_airflow.operators.stage import StageOperator
 
-    return getattr(task, "operator_class", type(task)) is StageOperator
+    kind = getattr(task, "operator_class", type(task))
+    return issubclass(kind, StageOperator) and not issubclass(kind, (PlanOperator, ReportOperator))
 
 
 def _described(task: Any) -> dict[str, Any]:

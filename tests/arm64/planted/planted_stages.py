@@ -19,9 +19,9 @@ def unstable_order(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
 
 @stage(sections=())
 def long_double(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
-    """Sum in the machine's widest float: 80 bits on x86-64, 128 on arm64."""
-    values = np.random.default_rng(7).normal(size=10_000).astype(np.longdouble)
-    return StageResult(values={"total": float(np.cumsum(values / 3).sum())}, summary="in long doubles")
+    """Sum in the machine's widest float, 80 bits on x86-64, 128 on arm64, and keep what a double would round away."""
+    total = np.cumsum(np.random.default_rng(7).normal(size=10_000).astype(np.longdouble) / 3)[-1]
+    return StageResult(values={"beyond_double": float(total - np.longdouble(float(total)))}, summary="in long doubles")
 
 
 @stage(sections=())
