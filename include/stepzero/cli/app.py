@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "lineage": "stepzero.cli.history:show_lineage",
     "stages": "stepzero.cli.why:stages",
     "data": "stepzero.cli.data:app",
+    "labels": "stepzero.cli.labels:labels",
     "release": "stepzero.cli.release:release",
     "check": "stepzero.cli.check:check",
     "sweep": "stepzero.cli.sweep:sweep",

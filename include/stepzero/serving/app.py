@@ -16,11 +16,14 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from stepzero.core.errors import InputError, StepzeroError, bare
+from stepzero.serving.capture import ANSWER_HEADER, Recorder
 from stepzero.serving.rows import CSV, RequestError, read_rows
 from stepzero.serving.versions import Served, Watch
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    import pandas as pd
+
+    from stepzero.measures.checks import Floats
 
 log = logging.getLogger("stepzero")
 
@@ -35,20 +38,26 @@ class Limits:
     max_rows: int = 1_000
 
 
-def make_app(watch: Watch, *, token: str | None = None, limits: Limits = Limits()) -> FastAPI:
+def make_app(
+    watch: Watch, *, token: str | None = None, limits: Limits = Limits(), recorder: Recorder | None = None
+) -> FastAPI:
     """Return the application of one use case's endpoint.
 
     Args:
         watch: Holds the version that serves.
         token: What callers of /invocations and /version must show; None asks for nothing.
         limits: What one request may ask for.
+        recorder: Keeps requests and answers; None keeps nothing.
     """
+    recorded = recorder or Recorder()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         watch.start()
+        recorded.start()
         yield
         await asyncio.to_thread(watch.stop)
+        await asyncio.to_thread(recorded.stop)
 
     app = FastAPI(title=f"Stepzero {watch.use_case}", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -63,16 +72,22 @@ def make_app(watch: Watch, *, token: str | None = None, limits: Limits = Limits(
         _must_know(request, token)
         served = _served(watch)
         told = {"features": served.model.features, "threshold": served.threshold, "metadata": served.model.metadata}
-        return _json(200, _state(watch) | told)
+        return _json(200, _state(watch) | told | {"captured": recorded.counts()})
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         """Score rows."""
         _must_know(request, token)
-        body = await _body(request, limits.max_body_bytes)
         served = _served(watch)
-        scores = await asyncio.to_thread(_score, served, body, request.headers.get("content-type", ""), limits)
-        return _answer(served, scores, request.headers.get("accept", ""))
+        with recorded.exchange(request.headers) as exchange:
+            body = await _body(request, limits.max_body_bytes)
+            rows, scores = await asyncio.to_thread(
+                _score, served, body, request.headers.get("content-type", ""), limits
+            )
+            exchange.answered(served, rows, scores, body)
+        answer = _answer(served, scores, request.headers.get("accept", ""))
+        answer.headers[ANSWER_HEADER] = exchange.request
+        return answer
 
     app.add_exception_handler(StepzeroError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)
@@ -143,11 +158,12 @@ def _too_large(size: int, most: int) -> RequestError:
     )
 
 
-def _score(served: Served, body: bytes, content_type: str, limits: Limits) -> npt.NDArray[Any]:
-    return served.model.score(read_rows(body, content_type, served.form(limits.max_rows)))
+def _score(served: Served, body: bytes, content_type: str, limits: Limits) -> tuple[pd.DataFrame, Floats]:
+    rows = read_rows(body, content_type, served.form(limits.max_rows))
+    return rows, served.model.score(rows)
 
 
-def _answer(served: Served, scores: npt.NDArray[Any], accept: str) -> Response:
+def _answer(served: Served, scores: Floats, accept: str) -> Response:
     values = [float(score) for score in scores]
     decisions = None if served.threshold is None else [int(value >= served.threshold) for value in values]
     headers = {"X-Stepzero-Version": served.version}

@@ -14,6 +14,7 @@ import uvicorn
 from stepzero.adapters.store import Store
 from stepzero.core.errors import SetupError, bare
 from stepzero.serving.app import Limits, make_app
+from stepzero.serving.capture import Capture, Recorder
 from stepzero.serving.versions import Watch
 from stepzero.spec.environment import Endpoint
 
@@ -24,7 +25,7 @@ GRACE_SECONDS = 10
 
 
 def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered first.
+    """Serve until SIGTERM or SIGINT; requests under way are answered first, and what was captured is written.
 
     Raises:
         SetupError: The token cannot be read, or the address is public and no token is asked for.
@@ -32,7 +33,8 @@ def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: i
     token = _token(endpoint.token_file)
     _must_be_guarded(host, token)
     limits = Limits(max_body_bytes=endpoint.max_body_bytes, max_rows=endpoint.max_rows)
-    app = make_app(Watch(store, use_case), token=token, limits=limits)
+    recorder = Recorder(Capture(store, use_case, endpoint.capture) if endpoint.capture else None)
+    app = make_app(Watch(store, use_case), token=token, limits=limits, recorder=recorder)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from stepzero.core.errors import SpecError, bare, did_you_mean
-from stepzero.spec.base import NAME, ElsewhereError, Section, is_dotted
+from stepzero.spec.base import NAME, ElsewhereError, OpenShare, Section, is_dotted
 
 
 class Tracking(Section):
@@ -45,6 +45,17 @@ class Spark(Section):
     settings: dict[str, str] = Field(default_factory=dict)
 
 
+class Capture(Section):
+    """What an endpoint keeps of the requests that it answered or refused, in hourly windows of the store."""
+
+    flush_seconds: float = Field(default=10, gt=0)
+    """How often rows go to the store; a process that is killed loses at most those of one interval."""
+    queue_rows: int = Field(default=100_000, ge=1)
+    """Rows that may wait for the store; of more, whole requests are dropped and counted, never delayed."""
+    share: Literal[1] | OpenShare = 1
+    """Share of requests that are kept, chosen by their ids."""
+
+
 class Endpoint(Section):
     """The scoring service of one use case."""
 
@@ -54,6 +65,8 @@ class Endpoint(Section):
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     max_rows: int = Field(default=1_000, ge=1)
     ready_seconds: float = Field(default=120, gt=0)
+    capture: Capture | None = None
+    """Null keeps nothing; then nothing can be watched."""
 
 
 class StageResources(Section):

@@ -159,7 +159,9 @@ def _predict(endpoint: Endpoint, values: dict[str, Any], workspace: Workspace) -
     import httpx
 
     body = {"instances": _example(values, workspace)[:1]}
-    headers = {"Authorization": f"Bearer {read_token(endpoint.token_file)}"} if endpoint.token_file else {}
+    headers = {"X-Stepzero-Probe": "deploy"}  # no traffic: the endpoint does not keep it
+    if endpoint.token_file:
+        headers["Authorization"] = f"Bearer {read_token(endpoint.token_file)}"
     try:
         answer = httpx.post(f"{endpoint.uri}/invocations", json=body, headers=headers, timeout=30)
     except httpx.HTTPError as error:

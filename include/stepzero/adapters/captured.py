@@ -1,0 +1,161 @@
+"""Captured traffic of an endpoint: Parquet files in hourly windows, written by many processes, read as one table.
+
+    captured/USE_CASE/2026-11-21T14/PROCESS-000003-000003.parquet
+
+A file's name says which process wrote it, and which of its flushes it holds. When an hour is over its writer merges
+its files into one; whoever reads takes the widest files and leaves out what they hold, so that a kill in between
+shows no row twice and hides none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stepzero.core.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from stepzero.adapters.store import Store
+
+ID, REQUEST, AT, STATUS = "_id", "_request", "_at", "_status"
+VERSION, MODEL, SCORE, DECISION = "_version", "_model_digest", "_score", "_decision"
+LATENCY, REFUSED = "_latency_ms", "_refused"
+BESIDE = (ID, REQUEST, AT, STATUS, VERSION, MODEL, SCORE, DECISION, LATENCY, REFUSED)
+"""Columns beside the features; a refused request is one row with no more than the reason."""
+HOUR = timedelta(hours=1)
+_FILE = re.compile(r"(?P<process>[0-9a-f]{12})-(?P<first>\d{6})-(?P<last>\d{6})\.parquet")
+_TRIES = 5
+
+
+class Part(NamedTuple):
+    """A captured file: which flushes of which process it holds."""
+
+    process: str
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return f"{self.process}-{self.first:06d}-{self.last:06d}.parquet"
+
+    def holds(self, other: Part) -> bool:
+        """Tell whether all flushes of another file are in this one."""
+        return self.process == other.process and self.first <= other.first and other.last <= self.last
+
+
+def hour_of(moment: datetime) -> datetime:
+    """Return the beginning of a moment's hour, in UTC."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def hour_folder(use_case: str, hour: datetime) -> str:
+    """Return where the rows of an hour lie."""
+    return f"captured/{use_case}/{hour_of(hour):%Y-%m-%dT%H}"
+
+
+def widest(names: Iterable[str]) -> list[str]:
+    """Return the files that together hold every flush once, in order; other names are left out.
+
+    >>> widest(["0123456789ab-000001-000001.parquet", "0123456789ab-000001-000002.parquet"])
+    ['0123456789ab-000001-000002.parquet']
+    """
+    kept: list[Part] = []
+    found = [
+        Part(match["process"], int(match["first"]), int(match["last"]))
+        for match in map(_FILE.fullmatch, names)
+        if match
+    ]
+    for part in sorted(found, key=lambda one: (one.process, one.first, -one.last)):
+        if not (kept and kept[-1].holds(part)):
+            kept.append(part)
+    return [part.name for part in kept]
+
+
+def captured_uris(store: Store, use_case: str, start: datetime, end: datetime) -> list[str]:
+    """Return the files that hold rows of a span of time, hour by hour; the first and last may hold more."""
+    uris, hour = [], hour_of(start)
+    while hour < end:
+        folder = hour_folder(use_case, hour)
+        uris += [f"{folder}/{name}" for name in widest(uri.rpartition("/")[2] for uri in store.list(folder))]
+        hour += HOUR
+    return uris
+
+
+def read_captured(store: Store, use_case: str, start: datetime, end: datetime) -> pd.DataFrame:
+    """Return the rows captured in a span of time, oldest first; features of several versions side by side.
+
+    Raises:
+        StoreError: Files go faster than they can be read.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    for left in reversed(range(_TRIES)):
+        try:
+            tables = []
+            for uri in captured_uris(store, use_case, start, end):
+                with store.open(uri) as stream:
+                    tables.append(parquet.read_table(stream))
+            break
+        except StoreError:  # merged by its writer since it was listed
+            if not left:
+                raise
+    if not tables:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _EMPTY.items()})
+    table = pa.concat_tables(tables, promote_options="permissive")
+    inside = compute.and_(compute.greater_equal(table[AT], pa.scalar(start)), compute.less(table[AT], pa.scalar(end)))
+    frame: pd.DataFrame = table.filter(inside).to_pandas()
+    return frame.sort_values([AT, ID], kind="stable", ignore_index=True)
+
+
+_EMPTY: dict[str, Any] = {
+    ID: "object",
+    REQUEST: "object",
+    AT: "datetime64[us, UTC]",
+    STATUS: "int64",
+    VERSION: "object",
+    MODEL: "object",
+    SCORE: "float64",
+    DECISION: "float64",
+    LATENCY: "float64",
+    REFUSED: "object",
+}
+
+
+def write_part(store: Store, folder: str, part: Part, table: pa.Table) -> str:
+    """Write a captured file, whole or not at all; return its URI."""
+    import tempfile
+    from pathlib import Path
+
+    from pyarrow import parquet
+
+    uri = f"{folder}/{part.name}"
+    with tempfile.TemporaryDirectory(prefix="stepzero-capture-") as local:
+        path = Path(local) / part.name
+        parquet.write_table(table, path, compression="zstd")
+        store.put(path, uri)
+    return uri
+
+
+def merge_parts(store: Store, folder: str, parts: list[Part]) -> Part:
+    """Merge files of one process into one, then remove them; a kill at any point loses and doubles nothing."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    tables = []
+    for part in parts:
+        with store.open(f"{folder}/{part.name}") as stream:
+            tables.append(parquet.read_table(stream))
+    merged = Part(parts[0].process, min(one.first for one in parts), max(one.last for one in parts))
+    write_part(store, folder, merged, pa.concat_tables(tables, promote_options="permissive"))
+    for part in parts:
+        if part != merged:
+            store.remove(f"{folder}/{part.name}")
+    return merged
