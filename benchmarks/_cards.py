@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,9 @@ from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
+
+if TYPE_CHECKING:
+    from _kept import Kept
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "credit_card"
 
@@ -35,20 +40,37 @@ def prepare_rows(frame: pd.DataFrame, *, test: float = 0.2, folds: int = 5) -> t
 
 
 class Stages:
-    """The learning stages, one after the other, in a store of their own."""
+    """The learning stages, one after the other, in a store of their own.
+
+    With `kept` a stage that was done before, by the same calls in the same order, is not done again.
+    """
 
     def __init__(
-        self, folder: Path, train: pd.DataFrame, test: pd.DataFrame, /, *, models: Any, **sections: Any
+        self,
+        folder: Path,
+        train: pd.DataFrame,
+        test: pd.DataFrame,
+        /,
+        *,
+        models: Any,
+        kept: Kept | None = None,
+        **sections: Any,
     ) -> None:
+        self.kept = kept
         self.store = Store(f"file://{folder}")
         data = load_use_case("credit_card_fraud").model_dump(mode="json", by_alias=True)
         data["train"] |= {"models": models, **sections.pop("train", {})}
         self.use_case = UseCase.model_validate({**data, **sections})
-        outputs = {
-            name: write_frame(self.store, name, rows, producer="prepare")
-            for name, rows in (("train", train), ("test", test))
-        }
-        self.prepared = self._input("prepare", StageResult(outputs=outputs))
+        sides = (("train", train), ("test", test))
+
+        def write() -> StageResult:
+            folder = f"rows/{uuid.uuid4().hex}"
+            written = {
+                name: write_frame(self.store, f"{folder}/{name}", rows, producer="prepare") for name, rows in sides
+            }
+            return StageResult(outputs=written)
+
+        self.prepared = self._input("prepare", self._once("rows", write))
         self.runs, self.name, self.shared = 0, "", ""
 
     def count(self, test: pd.DataFrame) -> None:
@@ -74,6 +96,7 @@ class Stages:
         """
         stages = cls.__new__(cls)
         stages.store, stages.runs, stages.name, stages.shared = Store(root), 0, name, shared
+        stages.kept = None
         saved = stages.store.read_json("stages.json")
         stages.use_case = UseCase.model_validate(saved["use_case"])
         outputs = {one: Reference.from_json(value) for one, value in saved["references"].items()}
@@ -96,13 +119,26 @@ class Stages:
 
     def _run(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageResult:
         self.runs += 1
-        info = find_stage(stage)
+        part = " ".join([f"{self.runs:03d}", stage, *parameters.values()])
+        return self._once(part, lambda: self._done(part, stage, inputs, parameters))
+
+    def _once(self, part: str, work: Callable[[], StageResult]) -> StageResult:
+        """Do a stage, or take what is kept of it."""
+        if self.kept is None:
+            return work()
+        told = self.kept.get(part, lambda: _told(work()))
+        outputs = {name: Reference.from_json(one) for name, one in told["outputs"].items()}
+        return StageResult(outputs=outputs, values=told["values"], summary=told["summary"])
+
+    def _done(self, part: str, stage: str, inputs: dict[str, Any], parameters: dict[str, str]) -> StageResult:
+        info, again = find_stage(stage), f"-{uuid.uuid4().hex}" if self.kept else ""
         workspace = Workspace(
             store=self.store,
             environment=Environment(name="benchmark", store=self.store.root),
             plan=View(None, info.plan),  # type: ignore[arg-type]
-            folder=f"results/{stage}-{self.runs}{self.name}",
-            shared=self.shared or None,
+            # A try that was ended half-way has left files: the next one has a folder of its own.
+            folder=f"results/{stage}-{self.runs}{self.name}{again}",
+            shared=self.shared or (f"work/{part.replace(' ', '-')}" if self.kept else None),
             stage=stage,
             parameters=parameters,
         )
@@ -113,3 +149,8 @@ class Stages:
     def _input(stage: str, result: StageResult) -> StageInput:
         reference = ResultReference(stage=stage, uri="", digest="")
         return StageInput(reference=reference, outputs=result.outputs, values=result.values, verdict=result.verdict)
+
+
+def _told(result: StageResult) -> dict[str, Any]:
+    outputs = {name: one.to_json() for name, one in result.outputs.items()}
+    return {"outputs": outputs, "values": result.values, "summary": result.summary}

@@ -1,14 +1,16 @@
 """The real card payments at their true base rate: what the engine's champion reaches, beside plain models.
 
-    python benchmarks/credit_card.py [--data creditcard.csv.gz --provenance provenance.csv.gz] [--repeats 4]
+    python benchmarks/credit_card.py [--data creditcard.csv.gz --provenance provenance.csv.gz] [--repeats 4] [--anew]
 
 Rows are the random sample of the whole range of time with all frauds (a file whose rows a provenance file marks),
 normal rows weighted so that frauds have their share of 0.1727 %; duplicates are dropped. Outer: 5 stratified
 folds, repeated. Inside each outer training part the engine does what a run does: resample and tune every cell on
-3 inner folds, choose the winner and its threshold by out-of-fold scores. Outer folds are pooled: each repeat
-scores every row once by a model that never saw it. Intervals: 95 %, from drawing rows (the same in all repeats).
-Beside it: XGBoost and random forest as they come, threshold 0.5. The cells are fewer than a run's, for time.
-The last line is JSON.
+5 inner folds, choose the winner and its threshold by out-of-fold scores. Outer folds are pooled: each repeat
+scores every row once by a model that never saw it. Intervals: 95 %, from drawing rows (the same in all repeats);
+gains are paired, each draw measures both. Beside it: XGBoost and random forest as they come, threshold 0.5, every
+cell by itself, and what could be had with hindsight: the best cell and the best line by the outer rows themselves.
+
+What is done is kept: the same command goes on where it was ended. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 from _cards import DATA, Stages, prepare_rows
 from _fit_generator import fair_rows
+from _kept import Kept
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import RepeatedStratifiedKFold
 from threadpoolctl import threadpool_limits
@@ -36,22 +39,34 @@ from stepzero.learning.evaluation import choose_threshold
 from stepzero.learning.model import load_model
 from stepzero.learning.table import make_table
 from stepzero.learning.transform import feature_columns
-from stepzero.measures.decisions import f1
+from stepzero.measures.decisions import best_f1_threshold, f1
 from stepzero.measures.ranking import average_precision, roc_auc
 from stepzero.measures.uncertainty import intervals
 from stepzero.spec.data import Weight
 
 NORMAL_WEIGHT = 18.81
-OUTER, INNER = 5, 3
-MODELS = {
-    "xgboost": {"n_estimators": [100, 200, 300], "max_depth": [3, 5], "learning_rate": [0.1]},
-    "random_forest": {"n_estimators": [50, 100], "max_depth": [12]},
+OUTER, INNER = 5, 5
+BOOSTED = {"max_depth": 6, "learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.3}
+MODELS: dict[str, Any] = {
+    "xgboost": {
+        "grid": {"n_estimators": [200, 400, 600], "max_depth": [4, 6], "min_child_weight": [1, 3]},
+        "parameters": {"learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.3},
+    },
+    "extra_trees": {"n_estimators": [300], "max_features": ["sqrt", 0.5]},
     "logistic_regression": {"C": [0.01, 1.0]},
+    "voting": {
+        "parameters": {
+            "members": {"xgboost": {"n_estimators": 400, **BOOSTED}, "extra_trees": {"n_estimators": 300}},
+        }
+    },
 }
-CELLS = [("none", "xgboost"), ("smote", "xgboost"), ("none", "random_forest"), ("none", "logistic_regression")]
+CELLS = [("none", name) for name in MODELS]
+PLAIN = {
+    "plain xgboost": lambda: XGBClassifier(random_state=7, n_jobs=1),
+    "plain forest": lambda: RandomForestClassifier(random_state=7),
+}
+METRICS = {"f1": f1, "average_precision": average_precision, "roc_auc": roc_auc}
 Floats = npt.NDArray[np.float64]
-Scored = tuple[Floats, Floats]
-"""Scores and decisions of some rows."""
 
 
 def main() -> None:
@@ -59,35 +74,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA / "creditcard_28k.csv.gz")
     parser.add_argument("--provenance", type=Path, default=DATA / "creditcard_28k_provenance.csv.gz")
     parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--anew", action="store_true", help="begin again")
     given = parser.parse_args()
     rows = weighted_rows(given.data, given.provenance)
+    modules = ["stepzero.stages.resample", "stepzero.stages.tune", "stepzero.learning.evaluation"]
+    kept = Kept(Path(__file__), {}, files=[given.data, given.provenance], modules=modules, anew=given.anew)
     splits = RepeatedStratifiedKFold(n_splits=OUTER, n_repeats=given.repeats, random_state=7)
-    found = {name: np.zeros((2, given.repeats, len(rows))) for name in ("champion", "plain xgboost", "plain forest")}
-    singles: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+    names = [*PLAIN, *(f"{sampler} × {model}" for sampler, model in CELLS)]
+    found = {name: np.zeros((2, given.repeats, len(rows))) for name in ["champion", *names]}
     winners: Counter[str] = Counter()
     with threadpool_limits(limits=1):
         for number, (train, test) in enumerate(splits.split(rows, rows["Class"])):
-            for name, winner, scored in contestants(rows.iloc[train], rows.iloc[test]):
-                found[name][:, number // OUTER, test] = scored
-                singles[name].append(single(rows.iloc[test], scored))
-                winners.update([winner] if winner else [])
-            last = {name: round(values[-1]["f1"], 3) for name, values in singles.items()}
+            outer = outer_fold(kept, number, rows.iloc[train], rows.iloc[test])
+            for name, one in outer.items():
+                found[name][:, number // OUTER, test] = [one["score"], one["decision"]]
+            winners.update([outer["champion"]["name"]])
+            last = {name: round(f1(rows["Class"].iloc[test], one["decision"], rows["weight"].iloc[test]), 3)
+                    for name, one in outer.items()}  # fmt: skip
             print(f"outer fold {number + 1} of {OUTER * given.repeats}: F1 {last}", flush=True)
-    lines = {name: pooled(rows, both) | spread(singles[name]) for name, both in found.items()}
-    print(table(lines).to_string())
-    print(f"winners of the inner selection: {dict(winners.most_common())}")
-    print(
-        json.dumps(
-            {
-                "benchmark": "credit_card",
-                "rows": len(rows),
-                "frauds": int(rows["Class"].sum()),
-                "outer": f"{OUTER} x {given.repeats}",
-                "winners": dict(winners),
-                **lines,
-            }
-        )
-    )
+    show(rows, found, winners, f"{OUTER} x {given.repeats}")
 
 
 def weighted_rows(data: Path, provenance: Path) -> pd.DataFrame:
@@ -97,77 +102,120 @@ def weighted_rows(data: Path, provenance: Path) -> pd.DataFrame:
     return rows.assign(weight=np.where(rows["Class"] == 1, 1.0, NORMAL_WEIGHT))
 
 
-def contestants(train: pd.DataFrame, test: pd.DataFrame) -> Iterator[tuple[str, str, Scored]]:
-    """Yield each contestant's name, what it chose, and its scores and decisions on the test part."""
-    yield ("champion", *champion(train, test))
-    features = feature_columns([str(name) for name in train.columns], "Class", "weight")
-    plain = {
-        "plain xgboost": XGBClassifier(random_state=7, n_jobs=1),
-        "plain forest": RandomForestClassifier(random_state=7),
+def outer_fold(kept: Kept, number: int, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return scores and decisions on the test part: of plain models, of every cell, and of the cell that was chosen."""
+    found = {
+        name: kept.get(f"outer fold {number + 1}, {name}", lambda name=name: plain(name, train, test)) for name in PLAIN
     }
-    for name, model in plain.items():
-        score = model.fit(train[features], train["Class"]).predict_proba(test[features])[:, 1].astype(np.float64)
-        yield name, "", (score, (score >= 0.5).astype(np.float64))
+    cells = {
+        f"{sampler} × {model}": kept.get(
+            f"outer fold {number + 1}, {sampler} × {model}",
+            lambda sampler=sampler, model=model: cell(sampler, model, train, test),
+        )
+        for sampler, model in CELLS
+    }
+    # By the inner folds alone, as the evaluate stage chooses.
+    best = max(cells, key=lambda name: cells[name]["inner"])
+    return {"champion": {**cells[best], "name": best}, **found, **cells}
 
 
-def champion(train: pd.DataFrame, test: pd.DataFrame) -> tuple[str, Scored]:
-    """Return what the engine chooses within the training part, and how it scores the test part."""
+def plain(name: str, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    """Fit a model as it comes, and score the test part."""
+    features = feature_columns([str(column) for column in train.columns], "Class", "weight")
+    score = PLAIN[name]().fit(train[features], train["Class"]).predict_proba(test[features])[:, 1].astype(np.float64)
+    return {"score": score.tolist(), "decision": (score >= 0.5).astype(int).tolist()}
+
+
+def cell(sampler: str, model: str, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    """Let the engine tune a cell and draw its line within the training part, and score the test part."""
     inner, _ = prepare_rows(train, test=0, folds=INNER)
     with tempfile.TemporaryDirectory() as folder:
-        stages = Stages(Path(folder), inner, inner[:0], models=MODELS, weight={"column": "weight"})
-        folds = {sampler: stages.resample(sampler) for sampler in dict.fromkeys(sampler for sampler, _ in CELLS)}
-        tuned = [stages.tune(sampler, model, folds[sampler]) for sampler, model in CELLS]
-        best = max(tuned, key=lambda one: one.values["score"])
-        out_of_fold = read_frame(stages.store, best.outputs["out_of_fold"])
+        stages = Stages(Path(folder), inner, inner[:0], models={model: MODELS[model]}, weight={"column": "weight"})
+        tuned = stages.tune(sampler, model)
+        print(f"  {tuned.summary}", flush=True)
+        out_of_fold = read_frame(stages.store, tuned.outputs["out_of_fold"])
         assert stages.use_case.problem is not None
         rows = make_table(inner, stages.use_case.problem, Weight(column="weight"))
         threshold = choose_threshold(out_of_fold, rows, stages.use_case.evaluate.threshold)
-        score = load_model(stages.store, best.outputs["model"]).score(test)
-    return f"{best.values['sampler']} x {best.values['model']}", (score, (score >= threshold).astype(np.float64))
+        score = load_model(stages.store, tuned.outputs["model"]).score(test)
+    told = {"inner": tuned.values["score"], "parameters": tuned.values["parameters"], "threshold": threshold}
+    return {**told, "score": score.tolist(), "decision": (score >= threshold).astype(int).tolist()}
 
 
-def single(test: pd.DataFrame, scored: Scored) -> dict[str, float]:
-    """Return the metrics of one 20 % split."""
-    target, weight, (score, decision) = test["Class"], test["weight"], scored
-    return {
-        "f1": f1(target, decision, weight),
-        "average_precision": average_precision(target, score, weight),
-        "roc_auc": roc_auc(target, score, weight),
+def show(rows: pd.DataFrame, found: Mapping[str, Floats], winners: Counter[str], outer: str) -> None:
+    """Print tables for a reader, and the last line."""
+    lines = {name: pooled(rows, both) | spread(rows, both) for name, both in found.items()}
+    gains = {name: gain(rows, found["champion"], found[name]) for name in PLAIN}
+    cells = {name: both for name, both in found.items() if name not in {"champion", *PLAIN}}
+    best = max(cells, key=lambda name: lines[name]["average_precision"]["value"])
+    hindsight = {
+        "champion, best line": best_line(rows, found["champion"]),
+        "best cell": best,
+        "best cell, best line": best_line(rows, cells[best]),
     }
+    print(table(lines).to_string())
+    for name, one in gains.items():
+        print(f"gain of the champion over {name}: " + ", ".join(f"{key} {told(value)}" for key, value in one.items()))
+    print(f"winners of the inner selection: {dict(winners.most_common())}")
+    print(f"with hindsight, by the outer rows themselves: {hindsight}")
+    summary = {"benchmark": "credit_card", "rows": len(rows), "frauds": int(rows["Class"].sum()), "outer": outer}
+    print(json.dumps({**summary, "winners": dict(winners), **lines, "gains": gains, "hindsight": hindsight}))
 
 
 def pooled(rows: pd.DataFrame, both: Floats) -> dict[str, Any]:
     """Return the metrics of pooled outer folds, the mean over repeats, with intervals."""
+    measured = {name: mean_of(rows, name, both) for name in METRICS}
+    return _intervals(rows, measured)
+
+
+def gain(rows: pd.DataFrame, one: Floats, other: Floats) -> dict[str, Any]:
+    """Return by how much one is better, each draw measuring both on the same rows."""
+
+    def difference(name: str) -> Any:
+        first, second = mean_of(rows, name, one), mean_of(rows, name, other)
+        return lambda weight: first(weight) - second(weight)
+
+    return _intervals(rows, {name: difference(name) for name in ("f1", "average_precision")})
+
+
+def mean_of(rows: pd.DataFrame, name: str, both: Floats) -> Any:
+    """Return a metric's mean over repeats as a function of weights."""
     target, (scores, decisions) = rows["Class"].to_numpy(), both
+    values = decisions if name == "f1" else scores
+    return lambda weight: np.mean([METRICS[name](target, one, weight) for one in values], axis=0)
 
-    def mean(measure: Any, values: Floats) -> Any:
-        return lambda weight: np.mean([measure(target, one, weight) for one in values], axis=0)
 
-    statistics = {
-        "f1": mean(f1, decisions),
-        "average_precision": mean(average_precision, scores),
-        "roc_auc": mean(roc_auc, scores),
-    }
-    found = intervals(statistics, target, rows["weight"], draws=500, seed=7)
+def best_line(rows: pd.DataFrame, both: Floats) -> float:
+    """Return the F1 of the best line through the pooled scores themselves: no line drawn before is above it."""
+    lines = [best_f1_threshold(rows["Class"], score, rows["weight"]).f1 for score in both[0]]
+    return round(float(np.mean(lines)), 4)
+
+
+def spread(rows: pd.DataFrame, both: Floats) -> dict[str, Any]:
+    """Return mean and standard deviation over repeats of the pooled figures: how much the cut into folds matters."""
+    target, weight = rows["Class"], rows["weight"]
+    found = {name: [METRICS[name](target, one, weight) for one in both[1 if name == "f1" else 0]] for name in METRICS}
+    return {f"{name}_repeats": [round(float(np.mean(one)), 4), round(float(np.std(one)), 4)]
+            for name, one in found.items()}  # fmt: skip
+
+
+def _intervals(rows: pd.DataFrame, statistics: dict[str, Any]) -> dict[str, Any]:
+    found = intervals(statistics, rows["Class"].to_numpy(), rows["weight"], draws=500, seed=7)
     return {name: {key: round(value, 4) for key, value in one.to_json().items()} for name, one in found.items()}
-
-
-def spread(singles: list[dict[str, float]]) -> dict[str, Any]:
-    """Return mean and standard deviation over single splits."""
-    frame = pd.DataFrame(singles)
-    return {f"{name}_single": [round(frame[name].mean(), 4), round(frame[name].std(), 4)] for name in frame}
 
 
 def table(lines: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return the figures as a table for a reader."""
-    shown: dict[str, dict[str, str]] = {}
-    for name, line in lines.items():
-        shown[name] = {}
-        for metric in ("f1", "average_precision", "roc_auc"):
-            one, (middle, width) = line[metric], line[f"{metric}_single"]
-            shown[name][metric] = f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-            shown[name][f"{metric}, single splits"] = f"{middle:.3f} ± {width:.3f}"
+    shown = {
+        name: {key: f"{told(line[key])}, ± {line[f'{key}_repeats'][1]:.3f} over repeats" for key in METRICS}
+        for name, line in lines.items()
+    }
     return pd.DataFrame(shown).T
+
+
+def told(one: Mapping[str, float]) -> str:
+    """Return a value with its interval."""
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Two tables of the real world's kind, where the files are there (see `--data`); g
   what the split leaked.
 
 The splits are those of the prepare stage, the model is XGBoost with fixed parameters, untuned. Average precision with
-its bootstrap interval. The last line is JSON.
+its bootstrap interval. What is done is kept: the same command goes on where it was ended. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _kept import Kept
 from pyspark.sql import functions
 
 from stepzero.adapters.derived import derive
@@ -60,30 +61,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with auto_claims and simulated_transactions")
     parser.add_argument("--from", dest="first", default="2018-07-01", help="first day to develop on")
+    parser.add_argument("--anew", action="store_true", help="begin again")
     asked = parser.parse_args()
     session = start_session(load_environment(), "entity_leak")
     session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
+    claims, payments = asked.data / "auto_claims" / "dataset.csv", _file_of_payments(asked.data)
+    modules = ["stepzero.stages.prepare_split", "stepzero.adapters.derived", "stepzero.learning.folds"]
+    files = [claims, *([payments] if payments else [])]
+    kept = Kept(Path(__file__), asked.first, files=files, modules=modules, anew=asked.anew)
     found: dict[str, Any] = {}
-    claims = asked.data / "auto_claims" / "dataset.csv"
     if claims.is_file():
-        found["claims"] = dict(_claims(session, claims))
+        found["claims"] = dict(_claims(session, claims, kept))
     else:
         print(f"no claims: {claims} is not there")
-    found["transactions"] = dict(_transactions(session, asked.data, pd.Timestamp(asked.first)))
+    found["transactions"] = dict(_transactions(session, payments, pd.Timestamp(asked.first), kept))
     session.stop()
     print(json.dumps(found))
 
 
-def _claims(session: Any, path: Path) -> Iterator[tuple[str, Any]]:
+def _claims(session: Any, path: Path, kept: Kept) -> Iterator[tuple[str, Any]]:
     rows = pd.read_csv(path).drop(columns="Unnamed: 0", errors="ignore")
     rows.columns = [name or "line" for name in rows.columns]
-    frame = session.createDataFrame(rows)
-    for name, by in (("row", "row"), ("policy", "policy_id")):
+    frame = _identified(session.createDataFrame(rows))
+
+    def measured(by: str) -> dict[str, Any]:
         use_case = _use_case("fraud", {"by": by, "test": 0.2})
-        train, test = _sides(_identified(frame), use_case, ["policy_id"])
-        told = _measured(test, _Fitted(train).score(test))
-        ids = [set(part) for part in _policies(_identified(frame), use_case)]
-        told |= {"shared_policies": len(ids[0] & ids[1]), "held_out_policies": len(ids[1])}
+        train, test = _sides(frame, use_case, ["policy_id"])
+        ids = [set(part) for part in _policies(frame, use_case)]
+        told = {"shared_policies": len(ids[0] & ids[1]), "held_out_policies": len(ids[1])}
+        return told | _measured(test, _Fitted(train).score(test))
+
+    for name, by in (("row", "row"), ("policy", "policy_id")):
+        told = kept.get(f"claims by {name}", lambda by=by: measured(by))
         print(f"claims held out by {name}: {_told(told)}; {told['shared_policies']} policies on both sides")
         yield name, told
 
@@ -93,9 +102,9 @@ def _policies(frame: Any, use_case: UseCase) -> list[Any]:
     return [sides.loc[sides["_side"] == side, "policy_id"] for side in ("train", "test")]
 
 
-def _transactions(session: Any, data: Path, first: pd.Timestamp) -> Iterator[tuple[str, Any]]:
+def _transactions(session: Any, payments: Path | None, first: pd.Timestamp, kept: Kept) -> Iterator[tuple[str, Any]]:
     shipped = load_use_case("simulated_transactions")
-    frame, source = _payments(session, data, first)
+    frame, source = _payments(session, payments, first)
     begin = first.tz_localize("UTC").timestamp()
     derived = derive(_identified(frame), shipped.prepare).withColumn("second", functions.unix_timestamp("TX_DATETIME"))
     derived = derived.cache()
@@ -104,24 +113,30 @@ def _transactions(session: Any, data: Path, first: pd.Timestamp) -> Iterator[tup
     developed = derived.filter(derived.second < end).drop("second")
     hidden = list(shipped.prepare.drop)
     following = _table(later.drop("second", *hidden).toPandas(), shipped)
-    print(
-        f"{source}: {developed.count()} rows of {DEVELOPED} days, {len(following.target)} of the week that comes true"
-    )
-    for name, split in SPLITS.items():
+
+    def measured(split: dict[str, Any]) -> dict[str, Any]:
         train, test = _sides(developed, _use_case("TX_FRAUD", split), hidden)
         model = _Fitted(train)
         claim, true = _measured(test, model.score(test)), _measured(following, model.score(following))
-        told = {"claim": claim, "came_true": true, "leak": claim["value"] - true["value"], "rows": len(train.target)}
+        return {"claim": claim, "came_true": true, "leak": claim["value"] - true["value"], "rows": len(train.target)}
+
+    print(f"{source}: {DEVELOPED} days to develop on, {len(following.target)} rows of the week that comes true")
+    for name, split in SPLITS.items():
+        told = kept.get(f"transactions by {name}", lambda split=split: measured(split))
+        claim, true = told["claim"], told["came_true"]
         print(f"split by {name}: claims {_told(claim)}, came true {_told(true)}, leak {told['leak']:+.3f}")
         yield name, told
     yield "data", source
 
 
-def _payments(session: Any, data: Path, first: pd.Timestamp) -> tuple[Any, str]:
+def _file_of_payments(data: Path) -> Path | None:
+    return next(iter(sorted((data / "simulated_transactions").glob("*.parquet"))), None)
+
+
+def _payments(session: Any, path: Path | None, first: pd.Timestamp) -> tuple[Any, str]:
     days = DEVELOPED + DELAY + FOLLOWING
-    found = sorted((data / "simulated_transactions").glob("*.parquet"))
-    if found:
-        rows = pd.read_parquet(found[0])
+    if path:
+        rows = pd.read_parquet(path)
         rows = rows[(rows["TX_DATETIME"] >= first) & (rows["TX_DATETIME"] < first + pd.Timedelta(days=days))]
         source = "simulated transactions"
     else:

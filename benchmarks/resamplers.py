@@ -1,11 +1,12 @@
 """Every sampler with every model: what `resample`, `tune` and `evaluate` make of the real card payments.
 
     python benchmarks/resamplers.py [--data creditcard.csv.gz] [--samplers A,B] [--models A,B] [--rows N] [--reports F]
+                                    [--anew]
 
 The stages are those of a run, on duplicates dropped and a stable fifth held out; metrics are at the use case's base
 rate, with intervals. What a sampler does inside its training folds is told too: a sampler that cannot work on a fold is
-a line with its reason. The last line is JSON: the table, and whether SMOTE with a forest is above SMOTE with a tree, as
-in the public example that this table extends.
+a line with its reason. What is done is kept: the same command goes on where it was ended. The last line is JSON: the
+table, and whether SMOTE with a forest is above SMOTE with a tree, as in the public example that this table extends.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from _cards import DATA, Stages, prepare_rows
+from _kept import Kept
 from threadpoolctl import threadpool_limits
 
 from stepzero.core.stages import StageResult
@@ -41,20 +41,25 @@ def main() -> None:
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--rows", type=int, default=0, help="so many rows only, every fraud among them")
+    parser.add_argument("--anew", action="store_true", help="begin again")
     parser.add_argument("--reports", type=Path, help="copy what the evaluate stage wrote to this folder")
     given = parser.parse_args()
     models = {name: MODELS[name] for name in given.models.split(",")}
     train, test = prepare_rows(some(pd.read_csv(given.data).drop_duplicates(), given.rows))
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(limits=1):
-        stages = Stages(Path(folder) / "store", train, test, models=models)
+    modules = ["stepzero.stages.resample", "stepzero.stages.tune", "stepzero.stages.evaluate"]
+    settings = [given.samplers, given.models, given.rows]
+    kept = Kept(Path(__file__), settings, files=[given.data], modules=modules, anew=given.anew)
+    with threadpool_limits(limits=1):
+        stages = Stages(kept.folder / "store", train, test, models=models, kept=kept)
         stages.count(test)
-        tuned, seconds = tune_all(stages, given.samplers.split(","), list(models))
+        tuned = tune_all(stages, given.samplers.split(","), list(models))
         evaluated = stages.evaluate(tuned)
         if given.reports:
-            shutil.copytree(stages.store.path(f"results/evaluate-{stages.runs}"), given.reports, dirs_exist_ok=True)
+            written = Path(stages.store.path(evaluated.outputs["table"].uri)).parent
+            shutil.copytree(written, given.reports, dirs_exist_ok=True)
     table = evaluated.values["table"]
     print(pd.DataFrame([shown(row) for row in table]).to_string(index=False))
-    print(json.dumps(figures(table, evaluated, seconds)))
+    print(json.dumps(figures(table, evaluated)))
 
 
 def some(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
@@ -65,18 +70,16 @@ def some(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
     return pd.concat([ordinary.sample(max(rows - len(frauds), 1), random_state=0), frauds])
 
 
-def tune_all(stages: Stages, samplers: list[str], models: list[str]) -> tuple[list[StageResult], dict[str, float]]:
-    """Return all cells, and what each sampler took with its models."""
-    tuned, seconds = [], {}
+def tune_all(stages: Stages, samplers: list[str], models: list[str]) -> list[StageResult]:
+    """Return all cells."""
+    tuned = []
     for sampler in samplers:
-        began = time.perf_counter()
         folds = stages.resample(sampler)
         print(folds.summary, flush=True)
         for model in models:
             tuned.append(stages.tune(sampler, model, folds))
-            print(f"  {tuned[-1].summary}", flush=True)
-        seconds[sampler] = round(time.perf_counter() - began, 1)
-    return tuned, seconds
+            print(f"  {len(tuned)} of {len(samplers) * len(models)}: {tuned[-1].summary}", flush=True)
+    return tuned
 
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
@@ -88,7 +91,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     return told | {name: f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for name, one in values.items()}
 
 
-def figures(table: list[dict[str, Any]], evaluated: StageResult, seconds: dict[str, float]) -> dict[str, Any]:
+def figures(table: list[dict[str, Any]], evaluated: StageResult) -> dict[str, Any]:
     """Return what the last line says."""
     values = {
         f"{row['sampler']} {row['model']}": {name: round(row[name]["value"], 4) for name in SHOWN}
@@ -103,7 +106,6 @@ def figures(table: list[dict[str, Any]], evaluated: StageResult, seconds: dict[s
         "winner": {name: evaluated.values["winner"][name] for name in ("sampler", "model")},
         "smote_forest_above_smote_tree": forest["f1"] > tree["f1"] if forest and tree else None,
         "sentinels_passed": all(one["passed"] for one in evaluated.values["sentinels"]),
-        "seconds": seconds,
     }
 
 

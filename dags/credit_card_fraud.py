@@ -1,9 +1,8 @@
 """From a landed file of card payments to a served model; nothing starts before the rows passed the **quality gate**.
 
-**When it runs.** Every night at 02:00 UTC, for the day that ends then: payments are exported after midnight, and the
-result should be there before people come to work. A scheduled run waits up to 22 hours for a file under
-`landing/credit_card_fraud/`; a day without one is skipped, not failed. The first run is the next one: switching
-this Dag on does not start yesterday's. Missed days are not made up for: the next run takes all files that wait.
+**When it runs.** Every night at 02:00 UTC, for the day that ends then. A scheduled run waits up to 22 hours for a file
+under `landing/credit_card_fraud/`; a day without one is skipped, not failed. The first run is the next one, and missed
+days are not made up for: the next run takes all files that wait.
 
 **What it trains on.** A run gates its own batch and trains on the *window*: the newest 30 accepted batches, its own
 included. One day alone holds too few frauds. A batch that failed the gate is never part of a window.
@@ -22,13 +21,17 @@ that no run has accepted is taken, or else the newest of all: then nothing is ne
 | failed at the gate, not promoted | red | the rows or the model are not good enough; the note says which rule |
 | error | red | something broke; clear the failed task once it is mended, what is done is not done again |
 
-Up to four runs may be active, so that one that waits for approval does not keep a newer one from superseding it.
+A batch unlike the champion's training rows is told and stops nothing: a new model is the cure. Up to four runs may be
+active, so that one that waits for approval does not keep a newer one from superseding it.
 """
+
+from airflow.sdk import TaskGroup
 
 from stepzero_airflow import daily, use_case
 from stepzero_airflow.stages import (
     approve,
     await_batch,
+    batch_skew,
     deploy,
     explore,
     plan,
@@ -49,10 +52,10 @@ def credit_card_fraud() -> None:
     run = plan(fraud, batch)
     checked = quality_gate(run)
     prepared = prepare(run, checked)
-    pictures = explore(run, prepared)
+    with TaskGroup("look", prefix_group_id=False, tooltip="Pictures of the rows; the batch beside the champion's rows"):
+        looked = [explore(run, prepared), batch_skew(run, checked)]
     version = register(run, train(run, prepared))
-    served = deploy(run, approve(run, version))
-    report(run, pictures, served)
+    report(run, *looked, deploy(run, approve(run, version)))
 
 
 credit_card_fraud()

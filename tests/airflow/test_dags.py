@@ -15,7 +15,7 @@ TOP_LEVEL = [
     "arrival",
     "quality_gate",
     "prepare",
-    "explore",
+    "look",
     "train",
     "register",
     "approve",
@@ -28,6 +28,7 @@ UPSTREAM = {
     "quality_gate": {"arrival.plan"},
     "prepare": {"quality_gate"},
     "explore": {"prepare"},
+    "batch_skew": {"quality_gate"},
     "train.samplers": {"quality_gate"},
     "train.cells": {"quality_gate"},
     "train.resample": {"prepare", "train.samplers"},
@@ -39,7 +40,7 @@ UPSTREAM = {
     "approve.person": {"register", "approve.route"},
     "approve.record": {"register", "approve.route", "approve.person"},
     "deploy": {"approve.record"},
-    "report": {"explore", "deploy"},
+    "report": {"explore", "batch_skew", "deploy"},
 }
 
 
@@ -94,6 +95,7 @@ def test_resources_come_from_the_environment(fraud: Any) -> None:
     assert pools == {
         "quality_gate": "spark",
         "prepare": "spark",
+        "batch_skew": "spark",
         "train.resample": "graviton",
         "train.tune": "graviton",
     }

@@ -23,9 +23,11 @@ from stepzero.measures.anomalies import (
     seasonal_bounds,
     smoothed,
 )
+from stepzero.spec.anomalies import NormalRule
 from stepzero.spec.load import validate
-from stepzero.spec.plan import Batch
+from stepzero.spec.plan import Batch, HistoryPoint
 from stepzero.spec.use_case import UseCase
+from stepzero.stages.quality_anomalies import judge_anomalies
 
 NAME = "toy"
 
@@ -42,7 +44,8 @@ def entry(partition: str, size: float, *, accepted: bool = True, as_of: str = "2
 
 def sizes(store: Store, partition: str, as_of: str = "2026-01-01T00:00:00+00:00", most: int = 99) -> list[float]:
     batch = Batch(partition=partition, digest="own", files=())
-    return [point.values["size"] for point in points_before(store, NAME, batch, as_of, ["size"], most)]
+    points = points_before(store, NAME, batch, as_of, ["size"], most)
+    return [point.values["size"] for point in points if point.accepted]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
@@ -68,6 +71,28 @@ def test_running_a_day_again_replaces_its_entry_and_a_failed_one_moves_nothing(s
     ]
     enter(store, NAME, entry("2026-03-01", 20))
     assert [one.metrics["size"] for one in entries(store, NAME) if one.partition == "2026-03-01"] == [20]
+
+
+def test_refused_batches_are_there_to_be_seen_in_their_place_and_marked(store: Store) -> None:
+    for day in range(1, 7):
+        enter(store, NAME, entry(f"2026-03-0{day}", day, accepted=day not in {2, 4, 6}))
+    batch = Batch(partition="2026-03-09", digest="own", files=())
+    seen = points_before(store, NAME, batch, "2026-06-01T00:00:00+00:00", ["size"], 2)
+    assert [(point.values["size"], point.accepted) for point in seen] == [(3, True), (4, False), (5, True), (6, False)]
+    assert [point.accepted for point in points_before(store, NAME, batch, "x", ["size"], 1)] == [True, False]
+    assert points_before(store, NAME, batch, "x", ["mean of other"], 9) == ()
+
+
+def test_refused_batches_move_no_bound(store: Store) -> None:
+    """Ten batches of garbage, in the plan as in the charts, and the bounds are those of the good ones."""
+    rule = validate({"metric": "size", "strategy": "rolling_normal", "needed": 2, "window": 3}, NormalRule)
+    good = [HistoryPoint(partition=f"2026-03-0{day}", values={"size": 100.0 + day}) for day in range(1, 6)]
+    bad = [HistoryPoint(partition=f"2026-03-1{day}", values={"size": 9e9}, accepted=False) for day in range(10)]
+    batch = Batch(partition="2026-04-01", digest="own", files=())
+    (clean,) = judge_anomalies([rule], {"size": 104.0}, good, batch)
+    (poisoned,) = judge_anomalies([rule], {"size": 104.0}, [*good[:3], *bad, *good[3:]], batch)
+    assert poisoned == clean
+    assert clean.bounds.points == 3
 
 
 def test_partitions_without_a_date_are_in_the_order_of_their_runs(store: Store) -> None:

@@ -13,6 +13,7 @@ from stepzero.adapters.quarantine import read_quarantine
 from stepzero.adapters.store import Store
 from stepzero.core.verdict import Outcome, Verdict
 from stepzero.measures.quality import Finding
+from stepzero.spec.plan import HistoryPoint
 from stepzero.stages.quality_page import Batch, Point, Sample, Series, report_page, sample_of, series_of, state_of
 from support.html import Seen
 from support.quarantine import NEGATIVE, bad
@@ -113,11 +114,14 @@ def test_the_same_batch_is_the_same_page() -> None:
 
 
 def test_series_are_made_of_what_anomaly_rules_saw() -> None:
-    earlier = [("2026-11-19", {"size": 40.0}), ("2026-11-20", {"size": 41.0, "mean of a": 2.0})]
+    earlier = [
+        HistoryPoint(partition="2026-11-19", values={"size": 40.0}),
+        HistoryPoint(partition="2026-11-20", values={"size": 41.0, "mean of a": 2.0}, accepted=False),
+    ]
     saw = {"metric": "size", "strategy": "rolling_normal", "observed": 9.0, "low": 30.0, "high": None, "passed": False}
     (one,) = series_of([saw, saw | {"metric": "mean of a", "observed": None}], earlier, "2026-11-21")
     assert one.name == "size (rolling normal)"
-    assert [point.value for point in one.points] == [40, 41, 9]
+    assert [(point.value, point.accepted) for point in one.points] == [(40, True), (41, False), (9, True)]
     assert one.points[-1] == Point(partition="2026-11-21", value=9, lower=30)
 
 

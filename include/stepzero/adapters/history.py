@@ -61,6 +61,8 @@ def points_before(
 ) -> tuple[HistoryPoint, ...]:
     """Return the newest accepted batches before a batch, oldest first, with the metrics of these names.
 
+    Refused batches stand among them, marked, to be seen and not to be compared with: at most as many.
+
     A day's partition comes before all later days, whenever either ran; so the order of a backfill decides at
     most what is known yet, never what counts. Partitions without a date are in the order of their runs.
     """
@@ -68,15 +70,25 @@ def points_before(
     before = [
         entry
         for entry in entries(store, use_case)
-        if entry.accepted and entry.partition != batch.partition and moment(entry.partition, entry.as_of) < own
+        if entry.partition != batch.partition and moment(entry.partition, entry.as_of) < own
     ]
     useful = [entry for entry in before if any(name in entry.metrics for name in wanted)]
     return tuple(
         HistoryPoint(
-            partition=entry.partition, values={name: entry.metrics[name] for name in wanted if name in entry.metrics}
+            partition=entry.partition,
+            values={name: entry.metrics[name] for name in wanted if name in entry.metrics},
+            accepted=entry.accepted,
         )
-        for entry in useful[-most:]
+        for entry in _newest(useful, most)
     )
+
+
+def _newest(useful: list[Entry], most: int) -> list[Entry]:
+    """Return the newest accepted entries, and the newest refused ones that came after the first of them."""
+    accepted = [place for place, entry in enumerate(useful) if entry.accepted]
+    since = accepted[-most] if len(accepted) > most else 0
+    refused = [place for place in range(since, len(useful)) if not useful[place].accepted]
+    return [useful[place] for place in sorted([*accepted[-most:], *refused[-most:]])]
 
 
 def moment(partition: str, as_of: str) -> datetime:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from stepzero.spec.quality import Quality
     from stepzero.spec.use_case import UseCase
 
+SHOWN_BATCHES = 30
+"""Earlier batches that a quality report's charts can show, where no rule looks back further."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest:
@@ -212,12 +215,13 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
 
 
 def history_before(store: Store, use_case: UseCase, batch: Batch, as_of: str) -> tuple[HistoryPoint, ...]:
-    """Return what the anomaly rules compare with; nothing where there are none."""
+    """Return what the anomaly rules compare with, and what their charts show; nothing where there are none."""
     anomalies = use_case.quality.anomalies
     if not anomalies:
         return ()
     names = {rule.key for rule in anomalies}
-    return points_before(store, use_case.name, batch, as_of, names, max(rule.depth for rule in anomalies))
+    most = max(SHOWN_BATCHES, *(rule.depth for rule in anomalies))
+    return points_before(store, use_case.name, batch, as_of, names, most)
 
 
 def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:

@@ -83,6 +83,21 @@ def _random_forest(parameters: Mapping[str, Any], seed: int) -> Any:
     return RandomForestClassifier(random_state=seed, **parameters)
 
 
+def _extra_trees(parameters: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return ExtraTreesClassifier(random_state=seed, **parameters)
+
+
+def _voting(parameters: Mapping[str, Any], seed: int) -> Any:
+    """Build the mean of several models' probabilities; ``weights`` may weigh the members."""
+    from sklearn.ensemble import VotingClassifier
+
+    rest = {name: value for name, value in parameters.items() if name != "members"}
+    members = [(name, ALGORITHMS[name][0](own, seed)) for name, own in parameters["members"].items()]
+    return VotingClassifier(members, voting="soft", **rest)
+
+
 def _logistic_regression(parameters: Mapping[str, Any], seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -104,9 +119,11 @@ def _xgboost(parameters: Mapping[str, Any], seed: int) -> Any:
 ALGORITHMS: dict[str, tuple[Build, Shortcut | None]] = {
     "decision_tree": (_decision_tree, None),
     "random_forest": (_random_forest, FirstTrees()),
+    "extra_trees": (_extra_trees, FirstTrees()),
     "logistic_regression": (_logistic_regression, None),
     "nearest_neighbours": (_nearest_neighbours, NearestOfMany()),
     "xgboost": (_xgboost, FirstRounds()),
+    "voting": (_voting, None),
 }
 
 

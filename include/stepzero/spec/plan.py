@@ -55,10 +55,11 @@ class Released(Section):
 
 
 class HistoryPoint(Section):
-    """What the anomaly rules compare with: metrics of an accepted batch before the run's own."""
+    """Metrics of a batch before the run's own: the anomaly rules compare with accepted ones, reports show all."""
 
     partition: str
     values: dict[str, float]
+    accepted: bool = True
 
 
 class Champion(Section):

@@ -21,10 +21,19 @@ SAMPLERS = (
     "borderline_smote",
     "adasyn",
 )
-MODELS = ("decision_tree", "random_forest", "logistic_regression", "nearest_neighbours", "xgboost")
+MODELS = (
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "logistic_regression",
+    "nearest_neighbours",
+    "xgboost",
+    "voting",
+)
 METRICS = ("average_precision", "roc_auc", "f1", "precision", "recall")
 
 
+_CLASS_WEIGHTS = {"class_weight", "is_unbalance", "scale_pos_weight"}
 _MODEL_KEYS = {"class", "estimator", "grid", "space", "algorithms", "parameters", "sample_weight"}
 
 
@@ -115,6 +124,7 @@ class Train(Section):
             for own, one in model.algorithms.items() or [(name, model)]:
                 if one.estimator is None:
                     check_name(own if not is_dotted(own) else "", MODELS, "model")
+                    _check_voting(own, one)
         return self
 
     @model_validator(mode="after")
@@ -133,6 +143,25 @@ class Train(Section):
             msg = "validation: a metric of yours takes the rows' raw features, which synthetic rows do not have"
             raise ElsewhereError(msg, location=("search", "objective"), value="training")
         return self
+
+
+def _check_voting(name: str, model: Model) -> None:
+    """Reject a vote without voters: two at least, each one of our models with its own parameters."""
+    if name != "voting":
+        return
+    members = model.parameters.get("members")
+    if not isinstance(members, dict) or len(members) < 2:
+        msg = "voting takes parameters: {members: {MODEL: {PARAMETER: VALUE}}} with at least two models of ours"
+        raise ValueError(msg)
+    for member, parameters in members.items():
+        check_name(str(member), tuple(one for one in MODELS if one != "voting"), "member of voting")
+        if not isinstance(parameters, dict):
+            msg = f"parameters of the voting member {member} are a mapping, not {parameters!r}"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic makes an error of ours of it
+        weighing = sorted(_CLASS_WEIGHTS & set(parameters))
+        if weighing:
+            msg = f"{weighing[0]} of the voting member {member}: its scores would be at other odds than the others'"
+            raise ValueError(msg)
 
 
 def _must_be_listed(space: Space, place: tuple[str, ...], strategy: str) -> None:
@@ -181,7 +210,15 @@ class Threshold(Section):
         return self
 
 
-SIMPLEST_FIRST = ("logistic_regression", "decision_tree", "nearest_neighbours", "random_forest", "xgboost")
+SIMPLEST_FIRST = (
+    "logistic_regression",
+    "decision_tree",
+    "nearest_neighbours",
+    "random_forest",
+    "extra_trees",
+    "xgboost",
+    "voting",
+)
 """Our models by how hard they are to follow; what is not named counts as the hardest."""
 
 

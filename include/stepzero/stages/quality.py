@@ -183,8 +183,7 @@ def _write_reports(
     workspace.log.info("%s", table(findings, verdict))
     metrics = {"metrics": workspace.write_json("metrics.json", _told_metrics(measured))} if measured else {}
     told, sample = about(use_case, workspace.plan.batch, rows), sample_of(workspace.store, rows.get("quarantined"))
-    earlier = [(point.partition, point.values) for point in workspace.plan.history]
-    history = series_of(watched.get("anomalies", []), earlier, told.partition)
+    history = series_of(watched.get("anomalies", []), workspace.plan.history, told.partition)
     profile = measured.profile if measured else {}
     page = report_page(told, verdict, findings, profile, sample=sample, history=history)
     return metrics | {

@@ -109,14 +109,14 @@ def measure_history(
 def judge_anomalies(
     rules: Sequence[Any], metrics: Mapping[str, float], history: Sequence[HistoryPoint], batch: Batch
 ) -> list[Judgement]:
-    """Judge every metric by the bounds that its history gives."""
+    """Judge every metric by the bounds that its history gives; refused batches move none."""
     return [
         Judgement(rule=rule, observed=metrics.get(rule.key), bounds=_bounds(rule, history, batch)) for rule in rules
     ]
 
 
 def _bounds(rule: Any, history: Sequence[HistoryPoint], batch: Batch) -> Bounds:
-    points = [point for point in history if rule.key in point.values][-rule.depth :]
+    points = [point for point in history if point.accepted and rule.key in point.values][-rule.depth :]
     values = [point.values[rule.key] for point in points]
     if isinstance(rule, spec.ChangeRule):
         relative = rule.strategy == "relative_change"

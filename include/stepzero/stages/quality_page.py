@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stepzero.core.references import Reference
     from stepzero.core.verdict import Verdict
     from stepzero.measures.quality import Finding
+    from stepzero.spec.plan import HistoryPoint
 
 SAMPLE_ROWS = 20
 """Quarantined rows that a page shows."""
@@ -135,20 +136,20 @@ def _short(value: Any) -> Any:
     return value if len(told) <= _LONGEST_CELL else f"{told[:_LONGEST_CELL]}…"
 
 
-def series_of(
-    anomalies: Sequence[Mapping[str, Any]], earlier: Sequence[tuple[str, Mapping[str, float]]], partition: str
-) -> list[Series]:
+def series_of(anomalies: Sequence[Mapping[str, Any]], earlier: Sequence[HistoryPoint], partition: str) -> list[Series]:
     """Return what anomaly rules watched, over the batches before this one.
 
     Args:
         anomalies: ``metric``, ``strategy``, ``observed``, ``low``, ``high`` of each rule; null where there is none.
-        earlier: Partition and metrics of accepted batches, the oldest first.
+        earlier: Batches before, refused ones marked, the oldest first.
         partition: The batch of the report.
     """
     made = []
     for one in anomalies:
         before = [
-            Point(partition=name, value=values[one["metric"]]) for name, values in earlier if one["metric"] in values
+            Point(partition=point.partition, value=point.values[one["metric"]], accepted=point.accepted)
+            for point in earlier
+            if one["metric"] in point.values
         ]
         if one["observed"] is not None:
             now = Point(partition=partition, value=one["observed"], lower=one["low"], upper=one["high"])
