@@ -48,8 +48,7 @@ fraud = use_case("credit_card_fraud")
 @fraud.dag(schedule=daily("02:00"))
 def credit_card_fraud() -> None:
     """Take a landed batch to a served champion."""
-    batch = await_batch(fraud)
-    run = plan(fraud, batch)
+    run = plan(fraud, await_batch(fraud))
     checked = quality_gate(run)
     prepared = prepare(run, checked)
     with TaskGroup("look", prefix_group_id=False, tooltip="Pictures of the rows; the batch beside the champion's rows"):

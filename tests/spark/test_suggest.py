@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from stepzero.adapters.ledger import make_batch
+from stepzero.adapters.profile_texts import pattern_of
 from stepzero.adapters.store import Store
 from stepzero.cli.suggest import render
 from stepzero.core.errors import InputError
 from stepzero.core.verdict import Outcome, Verdict
-from stepzero.execution.suggest import Suggested, judge, suggest_for
+from stepzero.execution.suggest import Suggested, holds_line_breaks, judge, suggest_for
 from stepzero.generators import to_csv
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_environment, validate
@@ -98,13 +99,106 @@ def test_what_cannot_be_suggested_from_is_told(tmp_path: Path, environment: Envi
     with pytest.raises(InputError, match="did you mean 'label'"):
         suggest(tmp_path, orders(10), environment, "labl")
     few = suggest(tmp_path, orders(10), environment, None)
-    assert {one.rule["rule"] for one in few.rules} <= {"size", "complete", "compliance"}, "ten rows show little"
+    little = {"schema", "size", "complete", "compliance"}
+    assert {one.rule["rule"] for one in few.rules} <= little, "ten rows show little"
     unnamed = tmp_path / "unnamed.csv"
     unnamed.write_text(",a\n" + "".join(f"{number},{number % 2}\n" for number in range(200)))
     found = suggest_for(unnamed, "unnamed", None, environment)
     assert found.source is None
     assert found.verdict.outcome is Outcome.PASS
     assert "cannot be declared" in render(found, "unnamed.csv")
+
+
+def payments(rows: int = 1200) -> pd.DataFrame:
+    """Return rows with something for every kind of rule that a file can speak for."""
+    generator = np.random.default_rng(5)
+    amount = generator.normal(100, 10, rows).round(2)
+    return pd.DataFrame(
+        {
+            "code": [f"AB-{number:05d}" for number in range(rows)],
+            "day": pd.date_range("2026-01-01", periods=rows, freq="h").strftime("%Y-%m-%dT%H:%M:%S"),
+            "amount": amount,
+            "with tax": (amount * 1.2 + generator.normal(0, 0.1, rows)).round(3),
+            "change": generator.normal(0, 1, rows),
+            "skewed": generator.lognormal(0, 3, rows),
+            "shop": generator.choice([f"shop {chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(55)], rows),
+            "note": ["x" * (1 + number % 70) + "é" * (number % 7) for number in range(rows)],
+            "label": (generator.random(rows) < 0.3).astype(int),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def from_lines(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Suggested:
+    path = tmp_path_factory.mktemp("lines") / "payments.jsonl"
+    payments().to_json(path, orient="records", lines=True)
+    return suggest_for(path, "payments", "label", environment)
+
+
+def test_json_lines_are_declared_and_every_kind_is_suggested_that_a_file_speaks_for(from_lines: Suggested) -> None:
+    assert from_lines.verdict.outcome is Outcome.PASS
+    assert from_lines.source is not None
+    assert (from_lines.source["format"], from_lines.source["columns"]["with tax"]) == ("json", "double")
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for one in from_lines.rules:
+        by_kind.setdefault(one.rule["rule"], []).append(one.rule)
+    assert by_kind["pattern"] == [{"rule": "pattern", "column": "code", "pattern": r"[A-Z]{2}\-\d{5}"}]
+    assert by_kind["type"] == [{"rule": "type", "column": "day", "type": "timestamp"}]
+    assert [rule["columns"] for rule in by_kind["correlation"]] == [["amount", "with tax"]]
+    named = {"mean": "amount", "standard_deviation": "change", "quantile": "skewed", "entropy": "label"}
+    for kind, column in named.items():
+        assert column in {rule["column"] for rule in by_kind[kind]}, kind
+        assert {rule["severity"] for rule in by_kind[kind]} == {"warning"}, "a batch that differs is looked at"
+    assert [rule["columns"] for rule in by_kind["distinct_count"]] == [["shop"]]
+    assert {"schema", "size", "complete", "unique", "one_of", "between", "length", "class_balance"} <= set(by_kind)
+
+
+def test_each_suggested_number_about_the_whole_tells_a_damaged_batch(
+    from_lines: Suggested, tmp_path: Path, environment: Environment
+) -> None:
+    frame = payments()
+    damaged = frame.assign(
+        code=frame["code"].str.lower(),
+        day="yesterday",
+        amount=frame["amount"].sample(frac=1, random_state=1).to_numpy() / 3,
+        change=frame["change"] * 100,
+        skewed=frame["skewed"] / 100,
+        shop="shop aa",
+        label=(frame.index < 5).astype(int),
+    )
+    path = tmp_path / "damaged.jsonl"
+    damaged.to_json(path, orient="records", lines=True)
+    store = Store(f"file://{tmp_path}/store")
+    verdict = judge(make_batch(store, [f"file://{path}"]), from_lines.use_case(), store, environment)
+    assert verdict.outcome is Outcome.FAIL
+    told = {reason.rule for reason in verdict.reasons}
+    expected = {"pattern", "type", "mean", "correlation", "standard_deviation", "quantile", "distinct_count", "entropy"}
+    assert expected <= told, expected - told
+
+
+def test_cells_with_line_breaks_are_declared_and_read(tmp_path: Path, environment: Environment) -> None:
+    frame = orders().assign(comment=[f'line one,\nline "two" {number}' for number in range(600)])
+    suggested = suggest(tmp_path, frame, environment)
+    assert suggested.verdict.outcome is Outcome.PASS
+    assert suggested.source is not None
+    assert suggested.source["multiline"] is True
+    assert "multiline: true" in render(suggested, "orders.csv")
+    assert holds_line_breaks(tmp_path / "orders.csv")
+    plain = tmp_path / "plain.csv"
+    plain.write_text('a,b\n\n"x, ""y""",2\n')
+    assert not holds_line_breaks(plain)
+
+
+def test_json_that_is_no_lines_is_refused(tmp_path: Path, environment: Environment) -> None:
+    path = tmp_path / "whole.json"
+    path.write_text('[\n  {"a": 1},\n  {"a": 2}\n]\n')
+    with pytest.raises(InputError, match=r"a line that is no JSON object.*Allowed: JSON lines: one object a line"):
+        suggest_for(path, "whole", None, environment)
+
+
+def test_patterns_of_shapes() -> None:
+    assert pattern_of("A+9.a", repeated=False) == r"[A-Z]\+\d\.[a-z]"
+    assert pattern_of("A++9+", repeated=True) == r"[A-Z]+\+\d+"
 
 
 @pytest.mark.skipif(not CLAIMS.exists(), reason="the real claims are not here (../shared/data)")

@@ -46,13 +46,13 @@ def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source
     """Read a batch with its declared columns and types, plus the column `UNREADABLE`.
 
     A cell that cannot be read as its type becomes null and is named in `UNREADABLE`; the row is
-    judged by the gate. Without a source, Parquet is read as it is and CSV by inference.
+    judged by the gate. Without a source, Parquet is read as it is, CSV and JSON lines by inference.
 
     Raises:
         InputError: A file is no table, or its columns are not the declared ones.
     """
     if source is None:
-        return _read_undeclared(session, store, batch)
+        return read_undeclared(session, store, batch)
     if source.format == "parquet":
         return _read_parquet(session, store, batch, source)
     if source.format == "csv":
@@ -149,13 +149,25 @@ def found_columns(session: SparkSession, store: Store, batch: Batch, source: Sou
 
 def is_parquet(batch: Batch, source: Source | None) -> bool:
     """Tell whether a batch is read column by column, cheaply again and again; text is parsed as a whole."""
-    return source.format == "parquet" if source else not any(".csv" in file.uri for file in batch.files)
+    return (source.format if source else format_of([file.uri for file in batch.files])) == "parquet"
+
+
+def format_of(names: Sequence[str]) -> str:
+    """Return the format that files have by their names: ``csv``, ``json`` (one object a line) or ``parquet``.
+
+    >>> format_of(["a.csv.gz"]), format_of(["a.jsonl"]), format_of(["part-0"])
+    ('csv', 'json', 'parquet')
+    """
+    if any(".csv" in name for name in names):
+        return "csv"
+    is_json = any(name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")) for name in names)
+    return "json" if is_json else "parquet"
 
 
 def _found_columns(session: SparkSession, store: Store, file: BatchFile, source: Source | None) -> Columns:
-    if source is not None and source.format == "json":
+    if (source.format if source else format_of([file.uri])) == "json":
         return [(name, "") for name in session.read.json(_url(store, file.uri)).columns]
-    if source.format == "csv" if source else ".csv" in file.uri:
+    if (source.format if source else format_of([file.uri])) == "csv":
         return [(name.strip(), "") for name in next(csv.reader(_head(store, file)[:1]))]
     _parquet_schema(store, file)
     return list(session.read.parquet(_url(store, file.uri)).dtypes)
@@ -284,14 +296,44 @@ def _cast(frame: DataFrame, source: Source) -> DataFrame:
     return frame.select(*typed, named.alias(UNREADABLE))
 
 
-def _read_undeclared(session: SparkSession, store: Store, batch: Batch) -> DataFrame:
+def _without_broken_lines(frame: DataFrame, batch: Batch) -> DataFrame:
+    """Return JSON as it was inferred.
+
+    Raises:
+        InputError: A line is no JSON object.
+    """
+    if _CORRUPT in frame.columns or not frame.columns:
+        raise InputError(
+            f"landed files {', '.join(file.uri for file in batch.files)}",
+            value=bare("a line that is no JSON object"),
+            allowed="JSON lines: one object a line",
+            action="write each row on a line of its own, without an array around them",
+        )
+    return frame
+
+
+def read_undeclared(session: SparkSession, store: Store, batch: Batch, *, multiline: bool = False) -> DataFrame:
+    """Read a batch without a source: types as they are, or by inference; plus the column `UNREADABLE`.
+
+    Args:
+        session: Spark.
+        store: Where the files are.
+        batch: What is read.
+        multiline: Whether quoted cells of CSV may hold line breaks.
+
+    Raises:
+        InputError: A file is no table.
+    """
     from pyspark.sql import functions
 
-    paths = [_url(store, file.uri) for file in batch.files]
-    if any(".csv" in path for path in paths):
+    paths, kind = [_url(store, file.uri) for file in batch.files], format_of([file.uri for file in batch.files])
+    if kind == "csv":
         for file in batch.files:
             _head(store, file)
-        frame = session.read.options(header="true", inferSchema="true", **_CSV).csv(paths)
+        form = _CSV | ({"multiLine": "true"} if multiline else {})
+        frame = session.read.options(header="true", inferSchema="true", **form).csv(paths)
+    elif kind == "json":
+        frame = _without_broken_lines(session.read.option("columnNameOfCorruptRecord", _CORRUPT).json(paths), batch)
     else:
         schemas = [(file.uri, [name for name, _ in _parquet_schema(store, file)]) for file in batch.files]
         for uri, columns in schemas:

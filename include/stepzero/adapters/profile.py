@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.deequ_metrics import metric_map
+from stepzero.adapters.profile_pairs import correlations
+from stepzero.adapters.profile_texts import Look, looks
 from stepzero.adapters.spark import quoted
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ FEW = 50
 """Distinct values up to which a column's values are listed with their rows."""
 KEY_SHARE = 0.9
 """Distinct values per row from which a column is looked at as a key; the sketch that counts them errs by 5 %."""
+_PARTS = (0.25, 0.5, 0.75)
 _NUMBERS = ("int", "bigint", "double", "float", "smallint", "tinyint", "decimal")
 
 
@@ -37,6 +40,8 @@ class ColumnProfile:
     mean: float | None = None
     standard_deviation: float | None = None
     median: float | None = None
+    low_quartile: float | None = None
+    high_quartile: float | None = None
     shortest: int | None = None
     longest: int | None = None
     unique: bool = False
@@ -45,6 +50,10 @@ class ColumnProfile:
     """Rows by value, nulls apart; only where there are few."""
     nan: int = 0
     """Rows that hold "not a number"."""
+    look: Look = field(default_factory=Look)
+    """What all its texts have in common."""
+    moves_with: dict[str, float] = field(default_factory=dict)
+    """Numeric columns after it → Pearson's correlation."""
 
     @property
     def is_number(self) -> bool:
@@ -72,6 +81,8 @@ def profile_frame(session: SparkSession, frame: DataFrame) -> list[ColumnProfile
     uniqueness = _uniqueness(session, aliased, keys)
     values = _values(aliased, few)
     not_numbers = _not_numbers(aliased, columns)
+    texts = looks(aliased, [f"c{place}" for place, (_, kind) in enumerate(columns) if kind == "string"])
+    moving = _moving(aliased, columns)
     profiles = [_column(name, kind, place, rows, measured) for place, (name, kind) in enumerate(columns)]
     return [
         replace(
@@ -79,6 +90,8 @@ def profile_frame(session: SparkSession, frame: DataFrame) -> list[ColumnProfile
             unique=uniqueness.get(place) == 1.0,
             values=values.get(place, {}),
             nan=not_numbers.get(place, 0),
+            look=texts.get(f"c{place}", Look()),
+            moves_with=moving.get(place, {}),
         )
         for place, column in enumerate(profiles)
     ]
@@ -104,7 +117,7 @@ def _measure(
         asked = [analyzers.Completeness(alias), analyzers.ApproxCountDistinct(alias)]
         if kind.startswith(_NUMBERS):
             asked += [analyzers.Minimum(alias), analyzers.Maximum(alias), analyzers.Mean(alias)]
-            asked += [analyzers.StandardDeviation(alias), analyzers.ApproxQuantile(alias, 0.5)]
+            asked += [analyzers.StandardDeviation(alias), *(analyzers.ApproxQuantile(alias, part) for part in _PARTS)]
         if kind == "string":
             asked += [analyzers.MinLength(alias), analyzers.MaxLength(alias)]
         for analyzer in asked:
@@ -163,6 +176,14 @@ def _not_numbers(frame: DataFrame, columns: Sequence[tuple[str, str]]) -> dict[i
     return {place: int(counted[f"c{place}"] or 0) for place in places}
 
 
+def _moving(frame: DataFrame, columns: Sequence[tuple[str, str]]) -> dict[int, dict[str, float]]:
+    places = [place for place, (_, kind) in enumerate(columns) if kind.startswith(_NUMBERS)]
+    found: dict[int, dict[str, float]] = {}
+    for (one, other), value in correlations(frame, [f"c{place}" for place in places]).items():
+        found.setdefault(int(one[1:]), {})[columns[int(other[1:])][0]] = value
+    return found
+
+
 def _column(name: str, kind: str, place: int, rows: int, measured: dict[tuple[str, str], float]) -> ColumnProfile:
     def number(metric: str) -> float | None:
         return measured.get((metric, f"c{place}"))
@@ -179,6 +200,8 @@ def _column(name: str, kind: str, place: int, rows: int, measured: dict[tuple[st
         mean=number("Mean"),
         standard_deviation=number("StandardDeviation"),
         median=number("ApproxQuantile-0.5"),
+        low_quartile=number("ApproxQuantile-0.25"),
+        high_quartile=number("ApproxQuantile-0.75"),
         shortest=None if shortest is None else int(shortest),
         longest=None if longest is None else int(longest),
     )

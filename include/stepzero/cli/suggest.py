@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^a-z0-9_]+")
 
 
 def suggest(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet of this machine.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet of this machine.")],
     *,
     target: Annotated[str | None, typer.Option(help="The label: its classes are checked too.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the use case; the file's own if absent.")] = None,

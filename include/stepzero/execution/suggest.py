@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.batches import explained_reading, read_batch
+from stepzero.adapters.batches import explained_reading, format_of, read_batch, read_undeclared
 from stepzero.adapters.ledger import make_batch
 from stepzero.adapters.profile import profile_frame
 from stepzero.adapters.spark import start_session
@@ -60,7 +62,7 @@ def suggest_for(path: Path, name: str, target: str | None, environment: Environm
     """Profile a file and suggest rules that it passes.
 
     Args:
-        path: CSV or Parquet, whole path.
+        path: CSV, JSON lines or Parquet, whole path.
         name: Of the use case.
         target: The label.
         environment: Where Spark is.
@@ -73,13 +75,16 @@ def suggest_for(path: Path, name: str, target: str | None, environment: Environm
         store = Store(f"file://{folder}")
         batch = make_batch(store, [f"file://{path}"])
         with explained_reading(batch):
-            source = declare(read_batch(session, store, batch, None), path, name)
+            multiline = format_of([path.name]) == "csv" and holds_line_breaks(path)
+            inferred = read_undeclared(session, store, batch, multiline=multiline)
+            source = declare(inferred, path, name, multiline=multiline)
             read = validate(source, Source) if source else None
-            frame = read_batch(session, store, batch, read).cache()
+            frame = (read_batch(session, store, batch, read) if read else inferred).cache()
             _check_target(target, frame.columns)
             columns = profile_frame(session, frame)
             frame.unpersist()
-        rules, anomalies = tuple(suggest_rules(columns, target)), tuple(suggest_anomalies(columns, target))
+        rules = tuple(suggest_rules(columns, target, declared=source is not None))
+        anomalies = tuple(suggest_anomalies(columns, target))
         verdict = judge(batch, _use_case(name, source, rules, anomalies), store, environment)
     return Suggested(name=name, source=source, rules=rules, anomalies=anomalies, verdict=verdict)
 
@@ -111,15 +116,26 @@ def judge(batch: Batch, use_case: UseCase, store: Store, environment: Environmen
     return verdict
 
 
-def declare(frame: DataFrame, path: Path, name: str) -> dict[str, Any] | None:
+def holds_line_breaks(path: Path) -> bool:
+    """Tell whether a quoted cell of a CSV file holds a line break: such a file cannot be read line by line."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as stream:
+        reader = csv.reader(stream)
+        try:
+            return any(reader.line_num != number for number, _ in enumerate(reader, start=1))
+        except csv.Error:
+            return False
+
+
+def declare(frame: DataFrame, path: Path, name: str, *, multiline: bool = False) -> dict[str, Any] | None:
     """Return a source section for what was read by inference; None where a column cannot be declared."""
     columns = {column: _KINDS.get(kind.partition("(")[0], "") for column, kind in frame.dtypes[:-1]}
     unnamed = any(column.startswith("_c") and column[2:].isdigit() for column in columns)
     columns |= {column: "double" for column, kind in frame.dtypes if kind.startswith("decimal")}
     if unnamed or len(columns) != len(frame.columns) - 1 or "" in columns.values():
         return None
-    kind = "csv" if ".csv" in path.name else "parquet"
-    return {"format": kind, "prefix": f"landing/{name}/", "columns": columns}
+    declared: dict[str, Any] = {"format": format_of([path.name]), "prefix": f"landing/{name}/", "columns": columns}
+    return declared | ({"multiline": True} if multiline else {})
 
 
 def _use_case(

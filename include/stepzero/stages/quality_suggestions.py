@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stepzero.adapters.profile import ColumnProfile
 from stepzero.adapters.spark import literal, quoted
+from stepzero.stages.quality_suggestions_batch import Suggestion, about_batch, outward
+
+__all__ = ["Suggestion", "suggest_anomalies", "suggest_rules"]
 
 STEADY = 5
 """Rows that the rarest listed value must have for a strict list: what was seen less often has unseen siblings."""
@@ -25,23 +27,23 @@ FEWEST = 100
 """Rows below which nothing is said of a column but its nulls."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Suggestion:
-    """A rule as it stands in a file, and what speaks for it."""
-
-    rule: dict[str, Any]
-    why: str
-
-
-def suggest_rules(columns: Sequence[ColumnProfile], target: str | None = None) -> list[Suggestion]:
+def suggest_rules(
+    columns: Sequence[ColumnProfile], target: str | None = None, *, declared: bool = False
+) -> list[Suggestion]:
     """Return rules that the profiled rows themselves meet.
+
+    No single file speaks for these kinds: ``foreign_key`` (another dataset), ``freshness`` (how often files come)
+    and ``mutual_information``; ``min``, ``max`` and ``sum`` would say what ``between`` and ``size`` say.
 
     Args:
         columns: The profile of every column.
         target: The label: its classes are checked too.
+        declared: Whether the columns stand in a source section.
     """
     rows = columns[0].rows if columns else 0
-    found = [Suggestion(rule={"rule": "size", "at_least": max(rows // 2, 1)}, why=f"seen {rows} rows; half is allowed")]
+    found = [Suggestion(rule={"rule": "schema"}, why="the columns of source.columns, in order")] if declared else []
+    half = Suggestion(rule={"rule": "size", "at_least": max(rows // 2, 1)}, why=f"seen {rows} rows; half is allowed")
+    found.append(half)
     whole = [column.name for column in columns if column.completeness == 1.0]
     if whole:
         found.append(Suggestion(rule={"rule": "complete", "columns": whole}, why="no null was seen"))
@@ -49,6 +51,7 @@ def suggest_rules(columns: Sequence[ColumnProfile], target: str | None = None) -
         found += _of_column(column)
         if column.name == target and len(column.values) >= 2:
             found.append(_balance(column))
+        found += about_batch(column)
     return found
 
 
@@ -74,14 +77,13 @@ def _of_column(column: ColumnProfile) -> list[Suggestion]:
     if column.rows < FEWEST:
         return found
     if column.unique and column.completeness == 1 and (column.is_whole or column.kind == "string"):
-        return [*found, Suggestion(rule={"rule": "unique", "columns": [column.name]}, why="every value is there once")]
+        unique = Suggestion(rule={"rule": "unique", "columns": [column.name]}, why="every value is there once")
+        return [*found, unique, *_text(column)]
     if column.values and _is_category(column):
         return [*found, _listed(column)]
     if column.is_number and column.minimum is not None:
         return [*found, *_range(column)]
-    if column.kind == "string" and column.shortest == column.longest and column.completeness == 1:
-        return [*found, _length(column)]
-    return found
+    return [*found, *_text(column)]
 
 
 def _mostly_complete(column: ColumnProfile) -> list[Suggestion]:
@@ -131,20 +133,30 @@ def _range(column: ColumnProfile) -> list[Suggestion]:
     if column.nan or column.minimum is None or column.maximum is None or column.median is None:
         return []
     low, high = column.minimum, column.maximum
-    wide_low = 0.0 if low >= 0 else _outward(2 * low - column.median, up=False)
-    wide_high = 0.0 if high <= 0 else _outward(2 * high - column.median, up=True)
+    wide_low = 0.0 if low >= 0 else outward(2 * low - column.median, up=False)
+    wide_high = 0.0 if high <= 0 else outward(2 * high - column.median, up=True)
     rule: dict[str, Any] = {"rule": "between", "column": column.name, "at_least": wide_low, "at_most": wide_high}
     return [Suggestion(rule=rule, why=f"seen {low:g} to {high:g}, half of them up to {column.median:g}")]
 
 
-def _length(column: ColumnProfile) -> Suggestion:
-    rule = {
-        "rule": "compliance",
-        "name": f"length of {column.name}",
-        "column": column.name,
-        "predicate": f"length({quoted(column.name)}) = {column.longest}",
-    }
-    return Suggestion(rule=rule, why=f"every text has {column.longest} characters")
+def _text(column: ColumnProfile) -> list[Suggestion]:
+    """Say of a text what all of its values have in common, the most telling thing only."""
+    if column.kind != "string" or not column.longest:
+        return []
+    named: dict[str, Any] = {"column": column.name}
+    if column.look.kind:
+        return [
+            Suggestion(rule={"rule": "type", **named, "type": column.look.kind}, why="every text can be read as one")
+        ]
+    if column.look.pattern:
+        rule = {"rule": "pattern", **named, "pattern": column.look.pattern}
+        return [Suggestion(rule=rule, why="every text has this shape")]
+    if column.shortest == column.longest:
+        rule = {"rule": "length", **named, "at_least": column.longest, "at_most": column.longest}
+        return [Suggestion(rule=rule, why=f"every text has {column.longest} characters")]
+    most = int(outward(2.0 * column.longest, up=True))
+    told = f"seen {column.shortest} to {column.longest} characters; twice as many are allowed"
+    return [Suggestion(rule={"rule": "length", **named, "at_most": most}, why=told)]
 
 
 def _balance(column: ColumnProfile) -> Suggestion:
@@ -156,16 +168,3 @@ def _balance(column: ColumnProfile) -> Suggestion:
         "classes": len([rows for rows in column.values.values() if rows >= STEADY]) or 1,
     }
     return Suggestion(rule=rule, why=f"the smallest class has {smallest} rows; half is allowed")
-
-
-def _outward(value: float, *, up: bool) -> float:
-    """Return a number of two digits that is not within the given one.
-
-    >>> _outward(51373.2, up=True), _outward(-0.1234, up=False)
-    (52000.0, -0.13)
-    """
-    if value == 0 or not math.isfinite(value):
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
-    steps = math.ceil(value / unit) if up else math.floor(value / unit)
-    return float(f"{steps * unit:.10g}")
