@@ -11,7 +11,9 @@ import pytest
 from stepzero.core.digests import _imports, _module_source, import_closure, module_path
 from stepzero.core.keys import Key
 from stepzero.core.stages import find_stage
+from stepzero.execution import execute
 from stepzero.execution.execute import Request, stage_key
+from stepzero.spec.lock import program_version
 from stepzero.spec.plan import Batch, Plan
 from stepzero.spec.view import View
 from support.cards import cards
@@ -55,6 +57,25 @@ def test_metric_and_seed_change_what_reads_them() -> None:
     assert _key("resample", sampler).changes(_key("resample", sampler, **seed).parts) == ["section train.seed"]
     assert _key("prepare").changes(_key("prepare", **seed).parts) == []
     assert _key("prepare").changes(_key("prepare", train={"folds": 4}).parts) == ["section train.folds"]
+
+
+def test_whether_a_machine_can_draw_by_graphviz_counts_where_pictures_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = {stage: _key(stage) for stage in ("evaluate", "prepare")}
+    assert "tool dot" in before["evaluate"].parts
+    monkeypatch.setattr(execute, "program_version", lambda name: f"{name} of another machine")
+    assert _key("evaluate").changes(before["evaluate"].parts) == ["tool dot"]
+    assert _key("prepare").changes(before["prepare"].parts) == []
+
+
+def test_a_program_says_its_version_or_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "draws"
+    program.write_text("#!/bin/sh\necho draws 1.2 >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert program_version("draws") == "draws 1.2"
+    assert program_version("draws-not") == "missing"
 
 
 def test_the_source_of_a_sampler_by_dotted_name_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from support.cards import card_table, made_up_cards, real_cards
 GRIDS: list[tuple[str, str, list[int], dict[str, Any]]] = [
     ("random_forest", "n_estimators", [1, 3, 10, 25], {"max_depth": 8}),
     ("random_forest", "n_estimators", [2, 11], {"max_samples": 0.5, "criterion": "entropy", "max_features": None}),
+    ("extra_trees", "n_estimators", [1, 3, 10], {"max_features": 0.5}),
     ("xgboost", "n_estimators", [1, 5, 20, 40], {"max_depth": 3}),
     ("xgboost", "n_estimators", [4, 16], {"subsample": 0.7, "colsample_bytree": 0.6, "learning_rate": 0.1}),
     ("nearest_neighbours", "n_neighbors", [1, 2, 3, 8, 15], {}),
@@ -89,6 +90,19 @@ def test_a_class_of_somebody_else_gets_seed_parameters_and_weights() -> None:
     assert heavy.get_params()["random_state"] == 5
     assert heavy.get_params()["num_leaves"] == 4
     assert score_rows(heavy, features).mean() > score_rows(light, features).mean() + 0.2
+
+
+def test_a_vote_is_the_mean_of_its_members_probabilities() -> None:
+    members = {"extra_trees": {"n_estimators": 5}, "xgboost": {"n_estimators": 4, "max_depth": 2}}
+    declared = Model.model_validate({"parameters": {"members": members}})
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(200, 3))
+    rows = TrainingRows(features, (features[:, 0] > 0.5).astype(np.int64), np.ones(200))
+    found = score_rows(make_algorithm("voting", declared).fit({}, rows, 5), features)
+    alone = [score_rows(make_algorithm(name, Model()).fit(own, rows, 5), features) for name, own in members.items()]
+    assert found == pytest.approx(np.mean(alone, axis=0), abs=1e-12)
+    weighed = score_rows(make_algorithm("voting", declared).fit({"weights": [3, 1]}, rows, 5), features)
+    assert weighed == pytest.approx(np.average(alone, axis=0, weights=[3, 1]), abs=1e-12)
 
 
 def test_a_name_that_cannot_be_imported_is_told() -> None:

@@ -20,15 +20,18 @@ from stepzero.core.stages import StageResult
 from stepzero.learning.metrics import make_metric
 from stepzero.learning.model import load_model
 from stepzero.learning.models import make_algorithm
+from stepzero.learning.prior import Prior
 from stepzero.learning.search import choose_best
 from stepzero.learning.transform import Transformer
 from stepzero.learning.trial import Trial
+from stepzero.measures.decisions import f1
 from stepzero.spec.training import Model
 from support.cards import FOLDS, Bench, card_table
 
 SMALL: dict[str, Any] = {
     "decision_tree": {"max_depth": [2, 4], "criterion": ["gini", "entropy"]},
     "random_forest": {"n_estimators": [3, 9, 6], "max_depth": [4]},
+    "extra_trees": {"n_estimators": [3, 9], "max_depth": [4, 6]},
     "logistic_regression": {"C": [0.1, 1.0]},
     "nearest_neighbours": {"n_neighbors": [5, 1, 3]},
     "xgboost": {"n_estimators": [5, 15], "max_depth": [2, 3]},
@@ -96,9 +99,10 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
 from support.cards import Bench
-bench = Bench(Path({str(folder)!r}))
+models = {{"random_forest": {{"n_estimators": [3, 9]}}, "xgboost": {{"n_estimators": [5, 15]}}}}
+bench = Bench(Path({str(folder)!r}), train={{"folds": {FOLDS}, "models": models}})
 resampled = bench.resample("smote")
-made = [bench.tune("smote", name, resampled) for name in ("random_forest", "xgboost")]
+made = [bench.tune("smote", name, resampled) for name in models]
 print(json.dumps([output.digest for one in made for _, output in sorted(one.outputs.items())]))
 """
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -154,6 +158,29 @@ def test_a_metric_of_somebody_else_decides_and_may_be_small(tmp_path: Path) -> N
     assert done.values["score"] == min(means)
     assert len(set(means)) > 1
     assert "support.theirs.expected_loss" in done.records[0].metrics
+
+
+def test_a_metric_that_cuts_sees_probabilities_at_the_true_share(tmp_path: Path) -> None:
+    """SMOTE taught even shares: cut as they come, thrice as many rows are frauds as at the share of the population."""
+    models = {"logistic_regression": {"C": [1.0]}}
+    bench = _bench(tmp_path / "corrected", models, metric="f1")
+    done = bench.tune("smote", "logistic_regression")
+    scored = read_frame(bench.store, done.outputs["out_of_fold"])
+    table = card_table(weight={"base_rate": bench.use_case.weight.base_rate})  # type: ignore[union-attr]
+    raw = scored["score"].to_numpy()
+    true_share = float(table.weight[table.target == 1].sum() / table.weight.sum())
+    corrected = Prior(trained_share=0.5, true_share=true_share).correct(raw)
+    for fold, found in enumerate(done.values["trials"][0]["fold_scores"]):
+        at = table.validation(fold)
+        as_taught = f1(table.target[at], raw[at] >= 0.5, table.weight[at])
+        at_the_true_share = f1(table.target[at], corrected[at] >= 0.5, table.weight[at])
+        assert found == pytest.approx(at_the_true_share, abs=1e-9)
+        assert found > as_taught + 0.05
+    plain = _bench(tmp_path / "plain", models, metric="f1")
+    plain.use_case = plain.use_case.model_copy(
+        update={"evaluate": plain.use_case.evaluate.model_copy(update={"prior_correction": False})}
+    )
+    assert plain.tune("smote", "logistic_regression").values["score"] < done.values["score"]
 
 
 def test_a_broken_metric_is_told(tmp_path: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.ledger import Accepted
-from stepzero.adapters.quarantine import Quarantine, read_quarantine
+from stepzero.adapters.quarantine import QUOTE, Quarantine, read_quarantine
 from stepzero.adapters.releases import find_entry, released_of, releases_of
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, StoreError
@@ -218,6 +223,16 @@ def test_what_is_left_is_written_to_be_corrected(store: Store, entry: Accepted, 
     release(store, tmp_path, "b")
     with pytest.raises(InputError, match=r"quarantine of batch 2026-11-21: got no row\. .* Do: name another batch"):
         quarantine_csv(store, NAME, "2026-11-21")
+
+
+def test_cells_are_no_formulas_to_a_spreadsheet(store: Store) -> None:
+    words = ["=1+2", "+1", "-x", "@a", "\t=b", "'c", "plain", None]
+    aside = pd.DataFrame({"id": range(8), "country": words, "_reasons": [["=cmd of x"]] * 8})
+    read = read_quarantine(store, write_frame(store, "active", aside, producer="quality_gate"))
+    rows = list(csv.reader(io.StringIO(read.to_csv())))[1:]
+    assert [row[3] for row in rows] == ["'=1+2", "'+1", "'-x", "'@a", "'\t=b", "''c", "plain", ""]
+    assert {row[1] for row in rows} == {"'=cmd of x"}
+    assert [re.sub(QUOTE, "", row[3]) for row in rows[:-1]] == words[:-1], "and reading takes the quote away"
 
 
 @pytest.mark.parametrize(

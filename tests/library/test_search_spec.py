@@ -85,6 +85,25 @@ def test_a_model_that_cannot_be(tmp_path: Path, model: dict[str, Any], expected:
         load_use_case(_written(tmp_path, mine=model))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, r"voting takes parameters: \{members: \{MODEL: \{PARAMETER: VALUE\}\}\} with at least two models"),
+        ({"members": {"xgboost": {}}}, r"with at least two models of ours"),
+        ({"members": {"xgboost": {}, "extra_tree": {}}}, r"unknown member of voting 'extra_tree': did you mean 'extra"),
+        ({"members": {"xgboost": {}, "voting": {}}}, r"unknown member of voting 'voting'"),
+        ({"members": {"xgboost": {}, "extra_trees": 3}}, r"parameters of the voting member extra_trees are a mapping"),
+        (
+            {"members": {"xgboost": {"scale_pos_weight": 9}, "extra_trees": {}}},
+            r"scale_pos_weight of the voting member xgboost: its scores would be at other odds than the others'",
+        ),
+    ],
+)
+def test_a_vote_that_cannot_be(tmp_path: Path, parameters: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SpecError, match=expected):
+        load_use_case(_written(tmp_path, voting={"parameters": parameters}))
+
+
 def test_a_metric_of_ones_own_cannot_judge_synthetic_rows(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a metric of yours takes the rows' raw features"):
         Train.model_validate(

@@ -8,6 +8,7 @@ import io
 import pandas as pd
 import pytest
 
+from stepzero.adapters.datasets import read_frame
 from stepzero.adapters.ledger import Accepted, accepted_batches
 from stepzero.adapters.quarantine import read_quarantine
 from stepzero.adapters.releases import member_of, released_of, releases_of
@@ -38,6 +39,7 @@ def batch() -> pd.DataFrame:
     frame = pd.DataFrame({"id": range(1, 41), "amount": [float(2**n) for n in range(40)], "country": "DE"})
     frame["at"], frame["label"] = "2026-01-01 10:00:00", [number % 2 for number in range(40)]
     frame.loc[0, "amount"] = -1.0
+    frame.loc[0, "country"] = "=DE"  # no formula, and none when it was exported and read back
     frame.loc[1, "country"] = None
     frame["id"] = frame["id"].astype("Int64")
     frame.loc[2, "id"] = 4  # as the next one: both are set aside
@@ -122,6 +124,9 @@ def test_corrected_rows_pass_the_gate_again(gate: Gate) -> None:
     assert (looked.values["would_release"], looked.verdict) == (2, None)
     done = gate.release(USE_CASE, entry, corrections=file)
     assert (done.values["released"], done.values["how"], done.values["left"]) == (2, "corrected", 2)
+    (released,) = releases_of(gate.store, NAME, entry)
+    rows = read_frame(gate.store, Reference.from_json(released.rows))
+    assert sorted(rows["country"]) == ["=DE", "DE"]
     assert prepared_sum(gate, judged, entry) == (sum_of(1, 3), 38)
     assert gate.release(USE_CASE, entry, corrections=file).values["released"] == 0
     assert gate.release(USE_CASE, entry).values["released"] == 2

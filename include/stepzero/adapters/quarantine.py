@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 REASONS = "_reasons"
 ROW_ID = "_row_id"
 _ID_DIGITS = 16
+ACTIVE = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What a text begins with that a spreadsheet may take for a formula, and the quote that says that it is none."""
+QUOTE = r"^'(?=['=+\-@\t\r])"
+"""That quote, as a regular expression."""
 _BLOCK = 10_000
 _MOST_TOLD = 12
 
@@ -77,7 +81,11 @@ class Quarantine:
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
     def to_csv(self, without: Collection[str] = ()) -> str:
-        """Return the rows as a CSV file to correct: ids and reasons first, then the batch's own columns."""
+        """Return the rows as a CSV file to correct: ids and reasons first, then the batch's own columns.
+
+        Cells that begin as formulas do have a quote before them; so have those that begin with one, so that reading
+        corrections can take it away again.
+        """
         left_out = set(without)
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
@@ -85,7 +93,7 @@ class Quarantine:
         values = (row.values() for block in self.rows.to_batches(_BLOCK) for row in block.to_pylist())
         for row, own, cells in zip(self.ids, self.reasons, values, strict=True):
             if row not in left_out:
-                writer.writerow([row, "; ".join(own), *(_cell(value) for value in cells)])
+                writer.writerow([row, _cell("; ".join(own)), *(_cell(value) for value in cells)])
         return stream.getvalue()
 
     def _check_reasons(self, asked: Sequence[str]) -> None:
@@ -175,4 +183,7 @@ def _is_called(reason: str, asked: str) -> bool:
 
 
 def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+    """Return a value as it is written; a text that a spreadsheet would take for a formula gets a quote before it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value.startswith(ACTIVE) else value

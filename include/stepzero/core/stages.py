@@ -80,6 +80,8 @@ class StageInfo:
     reuse: Reuse = Reuse.CONTENT
     architecture_matters: bool = False
     """Whether arm64 and x86-64 may differ in the last bits."""
+    tools: tuple[str, ...] = ()
+    """Programs of the machine that its outputs depend on; their versions, or that they are missing, are in its key."""
 
     @property
     def module(self) -> str:
@@ -157,6 +159,7 @@ def stage(
     engine: Engine = Engine.PYTHON,
     reuse: Reuse = Reuse.CONTENT,
     architecture_matters: bool = False,
+    tools: tuple[str, ...] = (),
 ) -> Callable[[StageFunction], StageFunction]:
     """Mark a function as a stage.
 
@@ -168,7 +171,7 @@ def stage(
         ... def clean(use_case, inputs, workspace):
         ...     return StageResult()
     """
-    del sections, plan, engine, reuse, architecture_matters  # read from the source, never at run time
+    del sections, plan, engine, reuse, architecture_matters, tools  # read from the source, never at run time
 
     def mark(function: StageFunction) -> StageFunction:
         return function

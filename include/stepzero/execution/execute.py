@@ -30,7 +30,7 @@ from stepzero.execution.results import (
     result_json,
 )
 from stepzero.spec.base import is_dotted
-from stepzero.spec.lock import lock_digest
+from stepzero.spec.lock import lock_digest, program_version
 from stepzero.spec.plan import Plan, run_folder
 from stepzero.spec.view import View, field_path, part_of
 
@@ -284,6 +284,7 @@ def stage_key(info: StageInfo, plan: Plan, inputs: Mapping[str, Any], request: R
     parts |= {f"parameter {name}": value for name, value in request.parameters.items()}
     if info.architecture_matters:
         parts["architecture"] = platform.machine()
+    parts |= {f"tool {name}": program_version(name) for name in info.tools}
     if info.reuse is not Reuse.CONTENT:
         parts["run"] = request.run
     return make_key(**parts)

@@ -14,7 +14,7 @@ from stepzero.core.references import Reference
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.folds import Fold
 from stepzero.learning.metrics import DECISIONS, RANKINGS
-from stepzero.learning.prior import Prior, class_weights
+from stepzero.learning.prior import Prior, learned_prior
 from stepzero.learning.sentinels import Finding
 from stepzero.learning.table import Table
 from stepzero.measures.calibration import brier
@@ -83,11 +83,8 @@ def make_prior(everything: Fold, train: Table, estimator: Any, *, sample_weight:
         given = train.weight_in_fits
         means = np.array([given[train.target == label].mean() for label in (0, 1)])
         weight = np.where(source >= 0, given[np.maximum(source, 0)], means[labels])
-    masses = np.array([weight[labels == label].sum() for label in (0, 1)])
-    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    masses = masses * class_weights(parameters, masses)
     true = float(train.weight[train.target == 1].sum() / train.weight.sum())
-    return Prior(trained_share=float(masses[1] / masses.sum()), true_share=true)
+    return learned_prior(labels, weight, estimator, true)
 
 
 def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Threshold) -> float:

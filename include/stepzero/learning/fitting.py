@@ -13,6 +13,7 @@ import pandas as pd
 from stepzero.learning.cost import Meter
 from stepzero.learning.metrics import Metric
 from stepzero.learning.models import Algorithm, TrainingRows, score_rows
+from stepzero.learning.prior import gives_probabilities, learned_prior
 from stepzero.learning.space import Parameters, identity
 from stepzero.learning.trial import Trial
 from stepzero.learning.warned import log_warnings
@@ -34,6 +35,8 @@ class FoldData:
     weight: Floats
     frame: pd.DataFrame
     """Raw features of the validation rows."""
+    true_share: float = float("nan")
+    """Of positives among the training rows before they were resampled, weighted as metrics are."""
 
 
 class Folds(Protocol):
@@ -55,6 +58,8 @@ class Work:
     """Number of all training rows."""
     seed: int
     objective: Literal["validation", "training"] = "validation"
+    corrected: bool = False
+    """Whether the metric is given probabilities at the true share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +99,8 @@ def judge_fold(work: Work, fold: FoldData, group: Group, trials: Mapping[int, Tr
         return {}
     with Meter() as meter:
         found = _scores(work, fold, group, trials)
-        for member, (score, judged) in found.items():
-            _judge(trials[member], work, fold, judged if work.objective == "training" else score)
+        for member, (_, judged) in found.items():
+            _judge(trials[member], work, fold, judged)
     trials[group.owner if group.owner in living else living[0]].cost.add(meter.cost)
     return {member: score for member, (score, _) in found.items()}
 
@@ -142,7 +147,17 @@ def _fitted_scores(work: Work, fold: FoldData, group: Group) -> Scored:
         score = _asked(work.algorithm, fitted, group, fold.features)
         training = work.objective == "training"
         judged = _asked(work.algorithm, fitted, group, fold.rows.features) if training else score
+    if work.corrected and not training and gives_probabilities(fitted):
+        judged = _corrected(work, fold, group, fitted, judged)
     return {member: (score[member], judged[member]) for member in group.members}
+
+
+def _corrected(work: Work, fold: FoldData, group: Group, fitted: Any, scores: dict[int, Floats]) -> dict[int, Floats]:
+    """Bring probabilities back to the true share, as those of the stored model are."""
+    one, _ = work.algorithm.chosen(group.parameters)
+    weight = fold.rows.weight if one.sample_weight else np.ones(len(fold.rows.target))
+    prior = learned_prior(fold.rows.target, weight, fitted, fold.true_share)
+    return {member: prior.correct(score) for member, score in scores.items()}
 
 
 def _asked(algorithm: Algorithm, fitted: Any, group: Group, features: Floats) -> dict[int, Floats]:

@@ -142,7 +142,8 @@ class StoredFolds:
 
 def fold_data(fold: Fold, table: Table) -> FoldData:
     """Return a fold ready to fit and judge."""
-    positions = fold.validation(table)
+    positions, learned = fold.validation(table), table.training(int(fold.name))
+    weight = table.weight[learned]
     return FoldData(
         name=fold.name,
         rows=fold.training_rows(table),
@@ -151,6 +152,7 @@ def fold_data(fold: Fold, table: Table) -> FoldData:
         target=table.target[positions],
         weight=table.weight[positions],
         frame=table.features.iloc[positions],
+        true_share=float(weight[table.target[learned] == 1].sum() / weight.sum()),
     )
 
 

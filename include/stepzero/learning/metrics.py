@@ -1,5 +1,8 @@
 """The metric that the search maximises or minimises: one of ours, or a function of the user's own.
 
+Those that cut scores, and functions of the user's own, see probabilities at the true share of positives, whatever
+resampling taught the model; the order of scores, which is all that a ranking sees, is the same.
+
 A function of the user's own is ``(target, score, frame) -> float`` by dotted name ``package.module:function``;
 ``frame`` holds the raw features of the same rows. Its attribute ``greater_is_better`` (default true) says
 which way is better.
@@ -37,6 +40,11 @@ class Metric:
     name: str
     function: Callable[[Integers, Floats, Floats, pd.DataFrame], float]
     greater_is_better: bool = True
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """Whether more than the order of scores counts: it is given probabilities at the true share of positives."""
+        return self.name not in RANKINGS
 
     def __call__(self, target: Integers, score: Floats, weight: Floats, frame: pd.DataFrame) -> float:
         """Return the value; raises InputError when it is not a finite number."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepzero.measures.calibration import shift_prior
-from stepzero.measures.checks import Floats
+from stepzero.measures.checks import Floats, Integers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,8 @@ class Prior:
 
     def correct(self, score: Floats) -> Floats:
         """Return probabilities at the true share; their order stays, and so do rows without a score."""
+        if self.trained_share == self.true_share:
+            return np.array(score, dtype=np.float64)
         known = np.isfinite(score)
         corrected = np.array(score, dtype=np.float64)
         corrected[known] = shift_prior(corrected[known], self.trained_share, self.true_share)
@@ -44,6 +46,21 @@ class Prior:
 def gives_probabilities(estimator: Any) -> bool:
     """Tell whether an estimator's scores are probabilities, which alone can be corrected."""
     return hasattr(estimator, "predict_proba")
+
+
+def learned_prior(labels: Integers, weight: Floats, estimator: Any, true_share: float) -> Prior:
+    """Return the shares of positives that an estimator learned from, beside the true one.
+
+    Args:
+        labels: 1 where positive, of the rows that it was fitted on.
+        weight: How much each of them counted in ``fit``.
+        estimator: Its parameters may weight the classes.
+        true_share: Share of positives where it is used.
+    """
+    masses = np.array([weight[labels == label].sum() for label in (0, 1)])
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    masses = masses * class_weights(parameters, masses)
+    return Prior(trained_share=float(masses[1] / masses.sum()), true_share=true_share)
 
 
 def class_weights(parameters: Mapping[str, Any], masses: Floats) -> Floats:

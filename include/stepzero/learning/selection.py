@@ -116,9 +116,10 @@ class Comparisons:
 
 
 def fold_scores(cell: Cell, train: Table, metric: Metric) -> tuple[float, ...]:
-    """Return the search's metric on each fold, from the scores as the estimators gave them."""
+    """Return the search's metric on each fold, from the scores that it takes."""
     frame = cell.out_of_fold
-    score = frame[UNCORRECTED if UNCORRECTED in frame else "score"].to_numpy()
+    raw = UNCORRECTED in frame and not metric.takes_probabilities
+    score = frame[UNCORRECTED if raw else "score"].to_numpy()
     rows = [np.flatnonzero(train.fold == number) for number in train.folds]
     return tuple(metric(train.target[at], score[at], train.weight[at], train.features.iloc[at]) for at in rows)
 

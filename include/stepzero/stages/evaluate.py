@@ -38,6 +38,8 @@ from stepzero.learning.table import Table, make_table
 @stage(
     sections=("problem", "pipeline", "split", "weight", "train.metric", "train.seed", "evaluate", "promote"),
     architecture_matters=True,
+    # The tree is drawn by Graphviz where it is installed.
+    tools=("dot",),
 )
 def evaluate(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> StageResult:
     """Return the table of all cells, the winner with its threshold, the sentinels' findings and the gates' verdict."""

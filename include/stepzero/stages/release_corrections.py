@@ -6,7 +6,7 @@ import csv
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.quarantine import REASONS, ROW_ID
+from stepzero.adapters.quarantine import QUOTE, REASONS, ROW_ID
 from stepzero.core.errors import InputError, bare
 from stepzero.core.verdict import Outcome, Reason, Verdict
 
@@ -115,7 +115,18 @@ def _read(workspace: Workspace, source: Source, uri: str) -> DataFrame:
 
     columns = {ROW_ID: "string", REASONS: "string", **source.columns}
     as_written = source.model_copy(update={"format": "csv", "columns": columns})
-    return read_batch(workspace.spark, workspace.store, make_batch(workspace.store, [uri]), as_written).drop(REASONS)
+    rows = read_batch(workspace.spark, workspace.store, make_batch(workspace.store, [uri]), as_written).drop(REASONS)
+    return _without_quotes(rows, [name for name, kind in source.columns.items() if kind == "string"])
+
+
+def _without_quotes(rows: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Take away the quote that the export put before texts that a spreadsheet would take for formulas."""
+    from pyspark.sql import functions
+
+    from stepzero.adapters.spark import quoted
+
+    texts = {name: functions.regexp_replace(functions.col(quoted(name)), QUOTE, "") for name in names}
+    return rows.withColumns(texts)
 
 
 def _judge(workspace: Workspace, use_case: Any, rows: DataFrame, beside: Sequence[Reference]) -> None:

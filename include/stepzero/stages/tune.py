@@ -42,7 +42,15 @@ class _Cell:
 
 
 @stage(
-    sections=("problem", "weight", "train.metric", "train.seed", "train.search", "train.models.{model}"),
+    sections=(
+        "problem",
+        "weight",
+        "train.metric",
+        "train.seed",
+        "train.search",
+        "train.models.{model}",
+        "evaluate.prior_correction",
+    ),
     plan=("warm_start",),
     architecture_matters=True,
 )
@@ -109,6 +117,7 @@ def _search(cell: _Cell, price: MachineType | None) -> Search:
         rows=len(cell.table.target),
         seed=train.seed,
         objective=declared.objective,
+        corrected=cell.metric.takes_probabilities and cell.use_case.evaluate.prior_correction,
     )
     guides, earlier = _warm_start(cell)
     strategy = make_strategy(model, declared, cell.metric, folds=len(folds), seed=train.seed, earlier=guides)
