@@ -26,7 +26,7 @@ from stepzero.learning.transform import Transformer
 from stepzero.learning.trial import Trial
 from stepzero.measures.decisions import f1
 from stepzero.spec.training import Model
-from support.cards import FOLDS, Bench, card_table
+from support.cards import FOLDS, Bench, card_table, tuned_digests
 
 SMALL: dict[str, Any] = {
     "decision_tree": {"max_depth": [2, 4], "criterion": ["gini", "entropy"]},
@@ -88,25 +88,23 @@ def test_twice_the_same_bytes(tmp_path: Path, name: str) -> None:
 
 
 def test_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    digests = [_digests_in_a_process(tmp_path / name, seed) for name, seed in (("one", "1"), ("two", "2"))]
-    assert digests[0] == digests[1]
-    assert len(digests[0]) == 8
+    """This process and one whose dictionaries and sets are hashed otherwise."""
+    here, there = tuned_digests(tmp_path / "here"), _digests_in_a_process(tmp_path / "there")
+    assert here == there
+    assert len(here) == 8
 
 
-def _digests_in_a_process(folder: Path, hash_seed: str) -> Any:
+def _digests_in_a_process(folder: Path) -> Any:
+    tests, seed = str(Path(__file__).resolve().parents[1]), "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     code = f"""
 import json, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
-from support.cards import Bench
-models = {{"random_forest": {{"n_estimators": [3, 9]}}, "xgboost": {{"n_estimators": [5, 15]}}}}
-bench = Bench(Path({str(folder)!r}), train={{"folds": {FOLDS}, "models": models}})
-resampled = bench.resample("smote")
-made = [bench.tune("smote", name, resampled) for name in models]
-print(json.dumps([output.digest for one in made for _, output in sorted(one.outputs.items())]))
+sys.path.insert(0, {tests!r})
+from support.cards import tuned_digests
+print(json.dumps(tuned_digests(Path({str(folder)!r}))))
 """
     paths = os.pathsep.join(path for path in sys.path if path)
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,11 @@ FOLDS = 3
 
 def made_up_cards(rows: int = 1500, frauds: int = 90, seed: int = 3) -> pd.DataFrame:
     """Return generated rows."""
+    return _made_up(rows, frauds, seed).copy()
+
+
+@lru_cache(maxsize=8)
+def _made_up(rows: int, frauds: int, seed: int) -> pd.DataFrame:
     from stepzero.generators.credit_card import generate
 
     return generate(rows=rows, seed=seed, frauds=frauds)
@@ -35,9 +41,14 @@ def real_cards(negatives: int = 3000, positives: int = 150) -> pd.DataFrame:
     """Return a slice of the real file, or skip the test."""
     if not REAL.is_file():
         pytest.skip(f"the real card payments are not at {REAL}")
-    frame = pd.read_csv(REAL).drop_duplicates()
+    frame = _real()
     parts = [frame[frame["Class"] == 0][:negatives], frame[frame["Class"] == 1][:positives]]
     return pd.concat(parts)
+
+
+@lru_cache(maxsize=1)
+def _real() -> pd.DataFrame:
+    return pd.read_csv(REAL).drop_duplicates()
 
 
 def prepared(frame: pd.DataFrame, *, test: float = 0.25) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -123,3 +134,12 @@ def as_input(stage: str, result: StageResult) -> StageInput:
     """Return a result as the next stage sees it."""
     reference = ResultReference(stage=stage, uri="", digest="")
     return StageInput(reference=reference, outputs=result.outputs, values=result.values, verdict=result.verdict)
+
+
+def tuned_digests(folder: Path) -> list[str]:
+    """Tune two small models on rows resampled by SMOTE; return the digests of all outputs."""
+    models = {"random_forest": {"n_estimators": [3, 9]}, "xgboost": {"n_estimators": [5, 15]}}
+    bench = Bench(folder, train={"folds": FOLDS, "models": models})
+    resampled = bench.resample("smote")
+    made = [bench.tune("smote", name, resampled) for name in models]
+    return [output.digest for one in made for _, output in sorted(one.outputs.items())]

@@ -34,7 +34,8 @@ class Suggestion:
 
 def about_batch(column: ColumnProfile) -> list[Suggestion]:
     """Return what may be said of a column over a whole batch; nothing where there are few rows."""
-    if column.rows < FEWEST or column.unique:
+    is_key = column.unique and (column.is_whole or not column.is_number)
+    if column.rows < FEWEST or is_key:
         return []
     if len(column.values) >= 2:
         return _entropy(column)
