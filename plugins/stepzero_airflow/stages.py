@@ -152,6 +152,11 @@ def join_features(run: Run, **groups: XComArg) -> XComArg:
     return _output(_stage(run, "join_features", groups))
 
 
+def join_features_spark(run: Run, **groups: XComArg) -> XComArg:
+    """Do what `join_features` does, on Spark: for histories that no memory holds."""
+    return _output(_stage(run, "join_features_spark", groups))
+
+
 def explore(run: Run, prepared: XComArg) -> XComArg:
     """Draw class balance, distributions and correlation of the training rows."""
     return _output(_stage(run, "explore", {"prepared": prepared}))

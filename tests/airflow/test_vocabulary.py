@@ -40,6 +40,7 @@ def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: 
         tables = {name: stages.prepare_table(run, checked, name) for name in ("claims", "customers")}
         groups = {name: stages.ingest_features(run, table, name) for name, table in tables.items()}
         stages.prepare(run, stages.join_features(run, **groups))
+        stages.join_features_spark(run, **groups)
         stages.join_tables(run, **tables)
 
     tasks = joined().task_dict
@@ -48,5 +49,6 @@ def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: 
         assert tasks[f"prepare_{name}"].parameters == {"table": name}
         assert tasks[f"ingest_{name}"].upstream_task_ids == {f"prepare_{name}"}
     assert tasks["join_features"].upstream_task_ids == {"ingest_claims", "ingest_customers"}
+    assert tasks["join_features_spark"].upstream_task_ids == {"ingest_claims", "ingest_customers"}
     assert tasks["join_tables"].upstream_task_ids == {"prepare_claims", "prepare_customers"}
     assert tasks["prepare"].upstream_task_ids == {"join_features"}

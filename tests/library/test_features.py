@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partialmethod
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepzero.adapters.datasets import read_frame, write_frame
+from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.feature_history import append_history, history_members, read_history
 from stepzero.adapters.store import Store
-from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import InputError, SpecError
-from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
-from stepzero.learning.as_known import as_known, snapshot, training_set
+from stepzero.learning.as_known import as_known, find_versions, snapshot, training_set
 from stepzero.learning.transform import feature_columns
 from stepzero.spec.features import FeatureGroup
 from stepzero.spec.load import validate
-from stepzero.spec.use_case import UseCase
-from stepzero.spec.view import View
-from support.cards import as_input
 from support.claims import claims_file
+from support.features import (
+    DAY,
+    DAYS,
+    GROUP,
+    Runs,
+    expected,
+    history_of,
+    plain,
+    random_history,
+    random_rows,
+    rows_of,
+    use_case_of,
+)
 
-GROUP = FeatureGroup(record_id="policy", event_time="event", known_time="known")
-DAY = 86_400
 VERSIONS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99)), max_size=25)
 ASKED = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=8)
-
-
-def history_of(versions: list[tuple[int, int, int, int]]) -> pd.DataFrame:
-    frame = pd.DataFrame(versions, columns=["policy", "event", "known", "value"], dtype="int64")
-    return frame.assign(event=frame["event"] * DAY, known=frame["known"] * DAY)
-
-
-def rows_of(asked: list[tuple[int, int]]) -> pd.DataFrame:
-    return pd.DataFrame({"policy": [one[0] for one in asked], "moment": [one[1] * DAY for one in asked]})
 
 
 @settings(max_examples=50)
@@ -86,6 +85,37 @@ def test_a_snapshot_is_what_each_record_would_be_told(versions: list[tuple[int, 
     assert found[["policy", "value"]].astype(float).to_numpy().tolist() == (
         known[["policy", "value"]].astype(float).to_numpy().tolist()
     )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_histories_are_looked_up_as_the_definition_says_it(seed: int) -> None:
+    """Ties in both times are settled by the values: the order of arrival, shuffled here, has no effect."""
+    history, rows = random_history(300, seed), random_rows(300, seed)
+    found = as_known(history, rows, GROUP, as_of="moment")
+    places = find_versions(history, rows, GROUP, as_of="moment")
+    wanted = expected(history, rows)
+    assert [place >= 0 for place in places] == [one is not None for one in wanted]
+    assert sum(one is None for one in wanted) > 50
+    known = found[places >= 0].to_dict("records")
+    assert [plain(one) for one in known] == [one for one in wanted if one is not None]
+    assert found[places < 0].isna().all(axis=None)
+    shuffled = history.sample(frac=1, random_state=seed + 9)
+    pd.testing.assert_frame_equal(found, as_known(shuffled, rows, GROUP, as_of="moment"))
+
+
+def test_work_grows_with_rows_and_versions_not_with_their_product() -> None:
+    """One record with 20,000 versions, asked for 20,000 times: their product would not fit in memory."""
+    count = 20_000
+    history = pd.DataFrame({"policy": 1, "event": range(count), "known": range(count), "value": range(count)})
+    rows = pd.DataFrame({"policy": 1, "moment": np.arange(count) + 0.5})
+    assert as_known(history, rows, GROUP, as_of="moment")["value"].tolist() == list(range(count))
+
+
+def test_ids_of_another_kind_are_refused_and_do_not_go_unfound() -> None:
+    history, rows = history_of([(1, 1, 1, 10)]), rows_of([(1, 2)])
+    with pytest.raises(InputError, match=r"rows to look up, column policy: got type object\. Allowed: ids as .* int64"):
+        as_known(history, rows.assign(policy=["1"]), GROUP, as_of="moment")
+    assert as_known(history, rows.assign(policy=[1.0]), GROUP, as_of="moment")["value"].tolist() == [10]
 
 
 def test_a_late_correction_counts_from_when_it_is_known() -> None:
@@ -191,63 +221,6 @@ def test_a_history_keeps_its_shape_and_loses_nothing(tmp_path: Path) -> None:
         read_history(store, history_members(store, "new"))
 
 
-def use_case_of(**features: Any) -> UseCase:
-    def source(**columns: str) -> dict[str, Any]:
-        return {"source": {"format": "csv", "prefix": "landing/x/", "columns": columns}}
-
-    data = {
-        "name": "toy",
-        "problem": {"kind": "classification", "target": "label", "positive": 1},
-        "tables": {
-            "claims": source(policy="int", when="double", label="int"),
-            "customers": source(policy="int", age="int"),
-        },
-        "features": {
-            "rows": "claims",
-            "groups": {
-                "claims": {"record_id": "policy", "event_time": "when", "known_time": "known"},
-                "customers": {"record_id": "policy", "event_time": "event", "known_time": "known"},
-            },
-            **features,
-        },
-    }
-    return validate(data, UseCase)
-
-
-class Runs:
-    """Runs of the feature stages, one day after the other."""
-
-    def __init__(self, folder: Path, use_case: UseCase) -> None:
-        self.store, self.use_case, self.count = Store(f"file://{folder}"), use_case, 0
-
-    def stage(self, name: str, inputs: dict[str, StageInput], as_of: str = "", **parameters: str) -> StageInput:
-        self.count += 1
-        info = find_stage(name)
-        workspace = Workspace(
-            store=self.store,
-            environment=cast("Any", None),
-            plan=cast("Any", SimpleNamespace(as_of=as_of)),
-            folder=f"results/{name}-{self.count}",
-            stage=name,
-            parameters=parameters,
-        )
-        view = View(self.use_case, info.sections, always=("name",), parameters=parameters)
-        return as_input(name, load_stage(info)(view, inputs, workspace))
-
-    def ingest(self, group: str, frame: pd.DataFrame, as_of: str) -> StageInput:
-        self.count += 1
-        rows = write_frame(self.store, f"made/{self.count}", frame, producer="test")
-        prepared = as_input("prepare_table", StageResult(outputs={"accepted": rows}))
-        return self.stage("ingest_features", {"prepared": prepared}, as_of, group=group)
-
-    def join(self, claims: StageInput, customers: StageInput) -> pd.DataFrame:
-        done = self.stage("join_features", {"claims": claims, "customers": customers})
-        return read_frame(self.store, done.output("accepted"))
-
-
-DAYS = ["2026-01-01T02:00:00+00:00", "2026-01-02T02:00:00+00:00", "2026-01-03T02:00:00+00:00"]
-
-
 def test_each_run_adds_what_is_new_and_an_earlier_run_is_made_again_as_it_was(tmp_path: Path) -> None:
     runs = Runs(tmp_path, use_case_of())
     claims = pd.DataFrame({"policy": [1, 2, 3], "when": [1.0, 2.0, 3.0], "label": [0, 1, 0]})
@@ -314,3 +287,53 @@ def test_wrong_groups_are_found_when_the_file_is_read(features: dict[str, Any], 
 def test_a_group_that_is_not_declared_is_told(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"toy: feature group: got custmers\. Allowed: did you mean 'customers'"):
         Runs(tmp_path, use_case_of()).ingest("custmers", pd.DataFrame({"policy": [1]}), DAYS[0])
+
+
+def test_several_who_append_the_same_at_once_append_it_once(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}")
+    made = [
+        write_frame(store, f"made/{number % 2}", history_of([(1, 1, 1, number % 2)]), producer="t")
+        for number in range(8)
+    ]
+    barrier, added = threading.Barrier(len(made)), list[bool]()
+
+    def append(rows: Any) -> None:
+        barrier.wait()
+        added.append(append_history(store, "toy", GROUP, rows))
+
+    workers = [threading.Thread(target=append, args=(rows,)) for rows in made]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=30)
+    assert sorted(added) == [False] * 6 + [True] * 2
+    assert sorted(read_history(store, history_members(store, "toy"))["value"]) == [0, 1]
+
+
+def test_what_a_killed_run_wrote_is_no_history_until_it_was_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the one small file is created: nothing was added. Killed after it: the next try finds it there."""
+    runs, frame = Runs(tmp_path, use_case_of()), pd.DataFrame({"policy": [1, 2], "age": [20, 30]})
+    create = Store.create
+
+    def killed(self: Store, uri: str, value: Any, *, before: bool) -> bool:
+        if "/history/" in uri and not before:
+            create(self, uri, value)
+        if "/history/" in uri:
+            raise KeyboardInterrupt
+        return create(self, uri, value)
+
+    for before, known in ((True, 0), (False, 1)):
+        monkeypatch.setattr(Store, "create", partialmethod(killed, before=before))
+        with pytest.raises(KeyboardInterrupt):
+            runs.ingest("customers", frame, DAYS[0])
+        assert len(history_members(runs.store, "customers")) == known
+    monkeypatch.setattr(Store, "create", create)
+    assert runs.ingest("customers", frame, DAYS[0]).values == {
+        "group": "customers",
+        "as_of": DAYS[0],
+        "rows": 2,
+        "new": 0,
+        "datasets": 1,
+    }

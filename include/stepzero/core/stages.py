@@ -47,6 +47,7 @@ STAGES: dict[str, str] = {
     "join_tables": "stepzero.stages.tables:join_tables",
     "ingest_features": "stepzero.stages.features:ingest_features",
     "join_features": "stepzero.stages.features:join_features",
+    "join_features_spark": "stepzero.stages.features_spark:join_features_spark",
     "prepare": "stepzero.stages.prepare:prepare",
     "explore": "stepzero.stages.explore:explore",
     "bias": "stepzero.stages.bias:bias",

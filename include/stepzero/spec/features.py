@@ -48,6 +48,13 @@ class Features(Section):
     as_of: str | None = None
     """Column of the rows with the moment that counts for each; null is the run's moment for all."""
 
+    @property
+    def moment_column(self) -> str | None:
+        """Where a snapshot of the rows, with its times, has the moment that counts for each; None is the run's."""
+        group = self.groups[self.rows]
+        times = {group.event_time: "_event_time", group.known_time: "_known_time"}
+        return times.get(self.as_of, self.as_of) if self.as_of else None
+
     @model_validator(mode="after")
     def _known(self) -> Features:
         from stepzero.core.errors import did_you_mean

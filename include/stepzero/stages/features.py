@@ -75,7 +75,8 @@ def join_features(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -
     group, history = histories.pop(features.rows)
     as_of = ingested[features.rows].values["as_of"]
     rows = snapshot(history, group, as_of=as_of, times=True)
-    rows["_moment"] = pd.Timestamp(as_of) if features.as_of is None else moments(rows, _moment_column(features), "rows")
+    column = features.moment_column
+    rows["_moment"] = pd.Timestamp(as_of) if column is None else moments(rows, column, "rows")
     joined, missing = training_set(rows, histories, as_of="_moment")
     written = workspace.write_frame("joined", joined)
     told = ", ".join(f"{count} without {name}" for name, count in missing.items()) or "one group"
@@ -91,12 +92,6 @@ def join_features(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -
 def _history(ingested: StageInput, workspace: Workspace) -> pd.DataFrame:
     listed = workspace.store.read_json(ingested.output("members").uri)
     return read_history(workspace.store, [Reference.from_json(one) for one in listed])
-
-
-def _moment_column(features: Any) -> str:
-    group = features.groups[features.rows]
-    times = {group.event_time: "_event_time", group.known_time: "_known_time"}
-    return str(times.get(features.as_of, features.as_of))
 
 
 def _group(use_case: Any, name: str) -> FeatureGroup:
