@@ -31,6 +31,8 @@ class Registration(Section):
     """Reference of a few raw rows, for a prediction that proves a deployment."""
     baseline: dict[str, Any] | None = None
     """Reference of what its training rows looked like."""
+    watched: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """References of what served traffic is compared with, by output of the stage `reference`."""
     threshold: float | None
     gates: dict[str, str] = Field(default_factory=dict)
     """Gate → what it said, in one sentence."""

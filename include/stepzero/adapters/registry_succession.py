@@ -24,9 +24,20 @@ class Succession(Section):
     previous: str | None
     """The champion that it was compared with and replaces."""
     evidence_digest: str
+    rolled_back: str | None = None
+    """Who went back to this earlier version, and why; null for a version that was promoted."""
 
 
-def succeed(store: Store, registry: ModelRegistry, name: str, version: str, previous: str | None, digest: str) -> bool:
+def succeed(
+    store: Store,
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    previous: str | None,
+    digest: str,
+    *,
+    rolled_back: str | None = None,
+) -> bool:
     """Make a version the champion after `previous`; False when another one was first.
 
     It may be called again after a kill at any point: the same version takes its own place again.
@@ -41,9 +52,11 @@ def succeed(store: Store, registry: ModelRegistry, name: str, version: str, prev
     if now != previous:
         return False
     number = last.number + 1 if last else 1
-    mine = Succession(number=number, version=version, previous=previous, evidence_digest=digest)
+    mine = Succession(
+        number=number, version=version, previous=previous, evidence_digest=digest, rolled_back=rolled_back
+    )
     if not store.create(_uri(name, number), mine.model_dump(mode="json")):
-        return succeed(store, registry, name, version, previous, digest)
+        return succeed(store, registry, name, version, previous, digest, rolled_back=rolled_back)
     _settle(store, registry, name, mine)
     return True
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "stages": "stepzero.cli.why:stages",
     "data": "stepzero.cli.data:app",
     "labels": "stepzero.cli.labels:labels",
+    "rollback": "stepzero.cli.rollback:rollback",
     "release": "stepzero.cli.release:release",
     "check": "stepzero.cli.check:check",
     "sweep": "stepzero.cli.sweep:sweep",

@@ -117,6 +117,9 @@ def _lineage_rows(told: dict[str, Any]) -> Rows:
         "",
         _parts({name: training[name] for name in ("code", "lock", "architecture", "python") if training.get(name)}),
     )
+    if told["reason"]:
+        yield "started", str(told["reason"])
+    yield from (("champion" if not place else "", text) for place, text in enumerate(told["served"]))
     alarms = [name for name, passed in told["evaluation"]["sentinels"].items() if not passed]
     yield (
         "evaluation",

@@ -55,6 +55,11 @@ def stage(arguments: list[str]) -> None:
 
 
 def _run(asked: argparse.Namespace, request: Request, store: Store, environment: Environment) -> int:
+    if request.stage == "plan" and asked.purpose == "watch":
+        from stepzero.execution.watching import run_watch_plan
+
+        log.info("%s", run_watch_plan(_plan_request(asked), request, store, environment).summary)
+        return DONE
     if request.stage == "plan":
         from stepzero.execution.first import run_plan
 
@@ -150,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label", default="", help="tells mapped tasks of one stage apart")
     parser.add_argument("--only-reuse", action="store_true", help=f"compute nothing; {NOT_REUSABLE} if it would")
     plan = parser.add_argument_group("for `plan`, which makes the plan that all others read, and for `release`")
+    plan.add_argument("--purpose", choices=["lifecycle", "watch"], default="lifecycle")
     plan.add_argument("--as-of", help="the run's time, ISO 8601")
     plan.add_argument("--partition")
     plan.add_argument("--uris", type=_json, default=[], help="JSON list: the landed files that the run is for")

@@ -13,6 +13,8 @@ class Outcome(StrEnum):
     PASS = "PASS"  # noqa: S105 - an outcome, not a password
     QUARANTINE = "QUARANTINE"
     FAIL = "FAIL"
+    NOT_YET = "NOT YET"
+    """Cannot be judged yet: what would judge it has not come. Never a pass."""
 
 
 @dataclass(frozen=True, kw_only=True)

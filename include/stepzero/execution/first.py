@@ -79,6 +79,7 @@ def _record(plan: Plan) -> Record:
             "models": ", ".join(train.models) if train else "",
             "champion_before": plan.champion.version if plan.champion else "none",
         },
+        tags={"stepzero.reason": plan.reason} if plan.reason else {},
         files={"plan.json": "plan.json"},
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.ledger import accepted_batches
 from stepzero.adapters.registry_records import Registration, find_evidence
+from stepzero.adapters.registry_succession import successions
 from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 from stepzero.execution.execute import DAYS, read_plan
@@ -115,7 +116,26 @@ def lineage(version: Version) -> dict[str, Any]:
         "training": _training(version),
         "evaluation": _evaluation(version),
         "approval": evidence.sentence() if evidence else "nobody has decided on it",
+        "reason": version.plan.reason,
+        "served": served_spans(version.store, registered.use_case, registered.version),
+        "watched_against": {name: one["digest"] for name, one in registered.watched.items()},
     }
+
+
+def served_spans(store: Store, use_case: str, version: str) -> list[str]:
+    """Return how a version became the champion and ceased to be, in the order of the succession."""
+    told = []
+    places = successions(store, use_case)
+    for place, following in zip(places, [*places[1:], None], strict=True):
+        if place.version == version:
+            how = f"brought back by {place.rolled_back}" if place.rolled_back else "promoted"
+            after = f" after version {place.previous}" if place.previous else ""
+            until = "serves now"
+            if following is not None:
+                back = f": rolled back by {following.rolled_back}" if following.rolled_back else ""
+                until = f"until version {following.version}{back}"
+            told.append(f"{how}{after}, {until}")
+    return told
 
 
 def touched(store: Store, named: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
 from stepzero.execution.warm_start import find_searches
+from stepzero.spec.data import Window
 from stepzero.spec.environment import require_price
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.plan import Batch, Champion, Form, HistoryPoint, Member, Plan, apply_form, run_folder
@@ -64,6 +65,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     form = validate(request.form, Form)
     use_case = apply_form(load_use_case(request.use_case), form)
     _check_recompute(form)
+    _check_window(form)
     batch = _batch(request, form, use_case, store)
     _check_money(use_case, environment)
     days = _days(store, use_case, batch, form)
@@ -87,6 +89,8 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         recompute=form.recompute,
         warm_start=find_searches(store, use_case),
         links=request.links,
+        reason=form.reason,
+        compared_on=form.compared_on,
     )
 
 
@@ -170,8 +174,11 @@ def _days(store: Store, use_case: UseCase, batch: Batch, form: Form) -> tuple[Ba
     source = use_case.source
     if source is None or not source.partition or form.window == "batch":
         return ()
-    first = (date.fromisoformat(batch.partition) - timedelta(days=(source.window.days or 1) - 1)).isoformat()
     days = landed_days(store, source.prefix)
+    length = form.recent_batches if form.window == "recent" else source.window.days
+    first = (date.fromisoformat(batch.partition) - timedelta(days=(length or 1) - 1)).isoformat()
+    if form.window == "all":
+        first = min(days)
     return tuple(make_batch(store, days[day], day) for day in sorted(days) if first <= day < batch.partition)
 
 
@@ -206,6 +213,8 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
     if form.window == "batch" or use_case.source is None or use_case.source.partition:
         return ()
     window = use_case.source.window
+    if form.window in {"recent", "all"}:
+        window = Window(batches=form.recent_batches if form.window == "recent" else None)
     earlier = [entry for entry in accepted_batches(store, use_case.name) if _is_before(entry, batch, as_of)]
     if window.days:
         first = datetime.fromisoformat(as_of) - timedelta(days=window.days)
@@ -238,6 +247,16 @@ def _approval(use_case: UseCase, environment: Environment, form: Form) -> Litera
 def _check_money(use_case: UseCase, environment: Environment) -> None:
     if use_case.train and use_case.train.search.budget.money is not None:
         require_price(environment.price("tune"))
+
+
+def _check_window(form: Form) -> None:
+    if (form.window == "recent") != (form.recent_batches is not None):
+        raise SpecError(
+            "form.recent_batches",
+            value=form.recent_batches,
+            allowed="a number with window: recent, and none without",
+            action="give both or neither",
+        )
 
 
 def _check_recompute(form: Form) -> None:

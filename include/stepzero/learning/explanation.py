@@ -124,6 +124,13 @@ def global_importance(values: Floats, features: Sequence[str]) -> list[dict[str,
     return [{"feature": features[at], "mean_absolute": float(means[at])} for at in order]
 
 
+def values_by_feature(model: ScoringModel, matrix: Floats, background: Floats, seed: int) -> tuple[Floats, list[str]]:
+    """Return SHAP values of transformed rows, rows × raw features, and the features' names."""
+    found = _VALUES[_kind(model.estimator)](model.estimator, matrix, background, seed)
+    names = _sources(model.transformer)
+    return _by_feature(found.values, names), list(dict.fromkeys(names))
+
+
 def _kind(estimator: Any) -> str:
     module, name = type(estimator).__module__.partition(".")[0], type(estimator).__name__
     if module == "xgboost":

@@ -7,8 +7,8 @@ import hmac
 import io
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +51,7 @@ def make_app(
     """
     recorded = recorder or Recorder()
 
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        watch.start()
-        recorded.start()
-        yield
-        await asyncio.to_thread(watch.stop)
-        await asyncio.to_thread(recorded.stop)
-
+    life = _life(watch, recorded)
     app = FastAPI(title=f"Stepzero {watch.use_case}", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/ping")
@@ -93,6 +86,20 @@ def make_app(
     app.add_exception_handler(HTTPException, _explain_http)
     app.add_exception_handler(Exception, _explain_unexpected)
     return app
+
+
+def _life(watch: Watch, recorded: Recorder) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what runs beside the application: the watch over the desired state, and the capture."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        watch.start()
+        recorded.start()
+        yield
+        await asyncio.to_thread(watch.stop)
+        await asyncio.to_thread(recorded.stop)
+
+    return life
 
 
 def _state(watch: Watch) -> dict[str, Any]:

@@ -82,6 +82,13 @@ class EarlierSearch(Section):
         return (self.sampler, self.model) == (sampler, model)
 
 
+class Watched(Section):
+    """The window of served traffic that a run of the watch is about, ISO 8601; the end is not part of it."""
+
+    start: str
+    end: str
+
+
 class Form(Section):
     """What a person may set for one run, in the trigger form or on the command line."""
 
@@ -91,8 +98,14 @@ class Form(Section):
     folds: int | None = Field(default=None, ge=2, le=10)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     approval: Literal["rule", "person"] | None = None
-    window: Literal["declared", "batch"] = "declared"
-    """Train on the window that the use case declares, or on this run's batch alone."""
+    window: Literal["declared", "batch", "recent", "all"] = "declared"
+    """Train on the window that the use case declares, on this run's batch alone, on the newest, or on all accepted."""
+    recent_batches: int | None = Field(default=None, ge=1)
+    """With ``recent``: how many batches (days, where a source has daily partitions), this run's own included."""
+    reason: str | None = Field(default=None, max_length=2_000)
+    """Why the run was started; the watch says it."""
+    compared_on: dict[str, Any] | None = None
+    """Reference of recent labelled requests, on which the challenger must hold its own; the watch names it."""
     recompute: tuple[str, ...] = ()
     """Stages to compute again although nothing changed."""
     batch: str | None = None
@@ -128,8 +141,13 @@ class Plan(Section):
     warm_start: tuple[EarlierSearch, ...] = ()
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
-    purpose: Literal["lifecycle", "release"] = "lifecycle"
-    """A run that lets rows out of quarantine judges and trains nothing."""
+    reason: str | None = None
+    """Why the run was started, where somebody said so."""
+    compared_on: dict[str, Any] | None = None
+    """Reference of recent labelled requests on which challenger and champion are compared, too."""
+    purpose: Literal["lifecycle", "release", "watch"] = "lifecycle"
+    """A run that lets rows out of quarantine, or watches served traffic, trains nothing."""
+    watched: Watched | None = None
 
     @property
     def folder(self) -> str:

@@ -10,6 +10,7 @@ from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.features import Features, featured_columns
+from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.skew import Skew
 from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns
@@ -46,6 +47,8 @@ class UseCase(Section):
     promote: Promote = Promote()
     bias: Bias | None = None
     skew: Skew = Skew()
+    monitors: Monitors | None = None
+    """What is watched of served traffic; null watches nothing."""
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
 
@@ -73,6 +76,7 @@ class UseCase(Section):
                         self._must_know(known, column, ("pipeline", group, kind))
             self._check_bias(known)
             self._check_set_aside(known, self.problem.target)
+            self._check_monitors(known)
         return self
 
     def _arriving(self) -> Columns:
@@ -103,6 +107,21 @@ class UseCase(Section):
                 if not model.sample_weight:
                     msg = "sample_weight: true for every model where bias.mitigate reweighs: it would change nothing"
                     raise ElsewhereError(msg, location=("train", "models", name), value="no sample_weight")
+
+    def _check_monitors(self, known: set[str]) -> None:
+        monitors = self.monitors
+        if monitors is None:
+            return
+        if monitors.bias and self.bias is None:
+            msg = "a bias section, which declares groups, where decisions of groups are watched"
+            raise ElsewhereError(msg, location=("monitors", "bias"), value="declared")
+        if monitors.reference.time:
+            self._must_know(known, monitors.reference.time, ("monitors", "reference", "time"))
+        if self.prepare.sql:
+            return  # its columns are known when it has run
+        for name in ("columns", "ignore"):
+            for column in getattr(monitors.data_drift, name, None) or ():
+                self._must_know(known, column, ("monitors", "data_drift", name))
 
     def _check_set_aside(self, known: set[str], target: str) -> None:
         used = {

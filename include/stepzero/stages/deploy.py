@@ -46,7 +46,7 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
     if endpoint is None:
         subject = f"{name} version {version} may serve; environment {workspace.environment.name} has no endpoint for it"
         return StageResult(values=told | {"deployed": False}, verdict=_passed(subject), summary=subject)
-    _wait(endpoint, desired)
+    wait_until_served(endpoint, desired)
     score = _predict(endpoint, values, workspace)
     _must_equal(score, expected, endpoint, version)
     subject = f"{name} version {version} serves at {endpoint.uri}; it scored a test row {score:.6f}, as expected"
@@ -115,7 +115,7 @@ def _example(values: dict[str, Any], workspace: Workspace) -> list[dict[str, Any
     return rows
 
 
-def _wait(endpoint: Endpoint, desired: DesiredState) -> None:
+def wait_until_served(endpoint: Endpoint, desired: DesiredState) -> None:
     """Wait until the endpoint serves the version.
 
     Raises:

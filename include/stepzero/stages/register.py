@@ -25,7 +25,7 @@ from stepzero.stages.register_package import save_for_registry
 
 @stage(
     sections=("problem", "split", "train", "weight", "evaluate", "promote", "title"),
-    plan=("champion", "links", "batch", "window", "environment"),
+    plan=("champion", "links", "batch", "window", "environment", "reason", "compared_on"),
     reuse=Reuse.RUN,
 )
 def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -126,6 +126,9 @@ def _register(
         training_rows=evaluated.output("training_rows").to_json(),
         example=package.example.to_json(),
         baseline=_baseline(inputs),
+        watched={name: one.to_json() for name, one in inputs["reference"].outputs.items()}
+        if "reference" in inputs
+        else {},
         threshold=package.threshold,
         gates={"promotion": evaluated.verdict.sentence() if evaluated.verdict else "", "champion": finding.sentence},
         run=workspace.plan.run,
@@ -138,6 +141,12 @@ def _register(
 def _baseline(inputs: dict[str, StageInput]) -> dict[str, Any] | None:
     """Return the reference of what the training rows looked like, where the flow has a stage that says so."""
     return inputs["baseline"].output("baseline").to_json() if "baseline" in inputs else None
+
+
+def _watched(inputs: dict[str, StageInput]) -> dict[str, dict[str, Any]]:
+    """Return the references of what served traffic is compared with, where the use case is watched."""
+    made = inputs["reference"].outputs if "reference" in inputs else {}
+    return {name: one.to_json() for name, one in made.items()}
 
 
 def _baseline_tag(inputs: dict[str, StageInput]) -> dict[str, str]:
@@ -213,6 +222,7 @@ def _tags(
         "stepzero.winner": f"{_winner(evaluated).get('sampler')} × {_winner(evaluated).get('model')}",
         **{f"stepzero.metric.{name}": f"{value:.6g}" for name, value in metrics.items()},
         "validation_status": "passed" if finding.accepted else "failed",
+        **({"stepzero.reason": workspace.plan.reason} if workspace.plan.reason else {}),
     }
 
 

@@ -47,6 +47,10 @@ def compare_with_champion(use_case: Any, inputs: dict[str, StageInput], workspac
     if champion is None:
         return Finding(accepted=True, sentence="there is no champion yet, so it has nobody to beat")
     registration = read_registration(workspace.store, use_case.name, champion.version)
+    recent = _recent(use_case, inputs, registration, workspace)
+    if recent is not None:
+        frame, target = recent
+        return _compared(use_case, inputs, registration, frame, target, workspace, what="recent labelled requests")
     frame = _untouched(inputs, registration, workspace)
     target = (frame[use_case.problem.target] == use_case.problem.positive).to_numpy().astype(int)
     positives = int(target.sum())
@@ -64,6 +68,41 @@ def _untouched(inputs: dict[str, StageInput], registration: Registration, worksp
     return frame.reset_index(drop=True)
 
 
+def _recent(
+    use_case: Any, inputs: dict[str, StageInput], registration: Registration, workspace: Workspace
+) -> tuple[pd.DataFrame, Any] | None:
+    """Return recent labelled requests to compare on; None where the run names none, or too few are left.
+
+    The champion answered them after it was trained. Requests with the features of a row that the challenger learned
+    from are left out: traffic may land as training rows, too.
+    """
+    import pandas as pd
+
+    if workspace.plan.compared_on is None:
+        return None
+    rows = workspace.read_frame(Reference.from_json(workspace.plan.compared_on))
+    train = workspace.read_frame(inputs["prepared"].output("train"))
+    names = [name for name in train.columns if not name.startswith("_") and name != use_case.problem.target]
+    if not set(names) <= set(rows.columns):
+        return None
+    rows = rows[rows["_version"].astype(str) == registration.version]
+    learned = set(pd.util.hash_pandas_object(_plain(train[names]), index=False))
+    seen = pd.util.hash_pandas_object(_plain(rows[names]), index=False).isin(learned)
+    rows = rows[~seen].drop_duplicates("_id").reset_index(drop=True)
+    target = (rows["label"] == 1).to_numpy().astype(int)
+    fewest = min(int(target.sum()), len(target) - int(target.sum())) if len(target) else 0
+    workspace.log.info("recent labelled requests: %d, %d of the smaller class", len(target), fewest)
+    return (rows, target) if fewest >= FEWEST_OF_A_CLASS else None
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return numbers as doubles: requests and landed rows may hold the same number in other types."""
+    import pandas as pd
+
+    numbers = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])]
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
 def _compared(
     use_case: Any,
     inputs: dict[str, StageInput],
@@ -71,13 +110,16 @@ def _compared(
     frame: pd.DataFrame,
     target: Any,
     workspace: Workspace,
+    *,
+    what: str = "rows",
 ) -> Finding:
     from stepzero.learning.comparison import compare_scores
 
     metric = use_case.train.metric if use_case.train.metric in METRICS else FALLBACK_METRIC
     comparison = compare_scores(
         target,
-        _weights(use_case, frame, target),
+        # Requests come as they come; held-out rows are weighted to the true share of classes.
+        _weights(use_case, frame, target) if what == "rows" else [1.0] * len(target),
         _scores(inputs["evaluated"].output("model"), frame, metric, workspace),
         _scores(registration.reference, frame, metric, workspace),
         metric=metric,
@@ -92,14 +134,14 @@ def _compared(
         "positives": int(target.sum()),
         **{name: float(getattr(comparison, name)) for name in ("challenger", "champion", "difference", "low", "high")},
     }
-    return _judged(figures)
+    return _judged(figures, what)
 
 
-def _judged(figures: dict[str, Any]) -> Finding:
+def _judged(figures: dict[str, Any], what: str) -> Finding:
     interval = f"{figures['difference']:+.4f} [{figures['low']:+.4f}, {figures['high']:+.4f}]"
     told = (
         f"{figures['metric']} {figures['challenger']:.4f} against {figures['champion']:.4f} of champion version "
-        f"{figures['against']} on {figures['rows']} rows that neither trained on, difference {interval}"
+        f"{figures['against']} on {figures['rows']} {what} that neither trained on, difference {interval}"
     )
     if figures["high"] < 0:
         sentence = f"worse than the champion, which stays: {told}"

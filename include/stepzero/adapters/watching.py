@@ -1,0 +1,142 @@
+"""What triages leave behind in the store: retrains, incidents, alarms to come back to; each place is taken once.
+
+    watch/USE_CASE/retrains/000001.json     incidents/000001.json (.over.json)     alarms/000001.json (.over.json)
+
+Two triages at the same moment see the same log, and only one of them gets its next place; the other looks again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field
+
+from stepzero.spec.base import Section
+from stepzero.spec.plan import run_folder
+
+if TYPE_CHECKING:
+    from stepzero.adapters.store import Store
+
+Kind = TypeVar("Kind", bound="Numbered")
+
+
+class Numbered(Section):
+    """An entry of a log."""
+
+    number: int
+    at: str
+    """The triage's time, ISO 8601."""
+    run: str
+    """The run of the watch that made it."""
+    version: str
+    why: str
+
+
+class RetrainEntry(Numbered):
+    """A retrain that was asked for."""
+
+    dag_run: str
+    """Run id of the training DAG, which is also the run's name in the store."""
+    form: dict[str, Any] = Field(default_factory=dict)
+
+
+class IncidentEntry(Numbered):
+    """An incident that a person was told of."""
+
+    kinds: tuple[str, ...]
+
+
+class AlarmEntry(Numbered):
+    """An alarm that could not be answered when it came."""
+
+
+def retrains(store: Store, use_case: str) -> list[RetrainEntry]:
+    """Return all retrains, the oldest first."""
+    return _entries(store, use_case, "retrains", RetrainEntry)
+
+
+def has_ended(store: Store, use_case: str, dag_run: str) -> bool:
+    """Tell whether a run has said how it ended."""
+    return store.exists(f"{run_folder(use_case, dag_run)}/stages/report/result.json")
+
+
+def claim_retrain(store: Store, use_case: str, entry: RetrainEntry) -> bool:
+    """Take the next place, or find that this run of the watch has it; False where another has taken it."""
+    uri = _uri(use_case, "retrains", entry.number)
+    if store.create(uri, entry.model_dump(mode="json")):
+        return True
+    return RetrainEntry.model_validate(store.read_json(uri)).run == entry.run
+
+
+def open_incident(store: Store, use_case: str) -> IncidentEntry | None:
+    """Return the incident that is not over."""
+    entries = _entries(store, use_case, "incidents", IncidentEntry)
+    return entries[-1] if entries and not store.exists(_over(use_case, "incidents", entries[-1].number)) else None
+
+
+def note_incident(store: Store, use_case: str, entry: IncidentEntry) -> tuple[IncidentEntry, bool]:
+    """Return the incident that this belongs to, and whether people are to be told.
+
+    People are told once: as long as it is not over, and nothing of another kind joins it. A task that is tried
+    again tells again what it may not have told.
+    """
+    known = open_incident(store, use_case)
+    if known is not None and (set(entry.kinds) <= set(known.kinds)):
+        return known, known.run == entry.run
+    if known is not None:
+        close_incident(store, use_case, known, entry.run)
+    entries = _entries(store, use_case, "incidents", IncidentEntry)
+    kinds = tuple(sorted({*entry.kinds, *(known.kinds if known else ())}))
+    made = entry.model_copy(update={"number": len(entries) + 1, "kinds": kinds})
+    if store.create(_uri(use_case, "incidents", made.number), made.model_dump(mode="json")):
+        return made, True
+    return note_incident(store, use_case, entry)
+
+
+def close_incident(store: Store, use_case: str, entry: IncidentEntry, run: str) -> None:
+    """Note that an incident is over."""
+    store.create(_over(use_case, "incidents", entry.number), {"run": run})
+
+
+def remembered(store: Store, use_case: str) -> AlarmEntry | None:
+    """Return the oldest alarm that is not settled."""
+    entries = _entries(store, use_case, "alarms", AlarmEntry)
+    left = [one for one in entries if not store.exists(_over(use_case, "alarms", one.number))]
+    return left[0] if left else None
+
+
+def remember(store: Store, use_case: str, entry: AlarmEntry) -> None:
+    """Keep an alarm, unless one is kept already: an alarm that goes on is one."""
+    if remembered(store, use_case) is not None:
+        return
+    entries = _entries(store, use_case, "alarms", AlarmEntry)
+    made = entry.model_copy(update={"number": len(entries) + 1})
+    if not store.create(_uri(use_case, "alarms", made.number), made.model_dump(mode="json")):
+        remember(store, use_case, entry)
+
+
+def settle(store: Store, use_case: str, run: str) -> None:
+    """Note that the remembered alarm is answered."""
+    known = remembered(store, use_case)
+    if known is not None:
+        store.create(_over(use_case, "alarms", known.number), {"run": run})
+
+
+def moment(entry: Numbered) -> datetime:
+    """Return an entry's time."""
+    return datetime.fromisoformat(entry.at)
+
+
+def _entries(store: Store, use_case: str, log: str, kind: type[Kind]) -> list[Kind]:
+    folder = f"watch/{use_case}/{log}"
+    uris = [uri for uri in store.list(folder) if uri.removeprefix(f"{folder}/").removesuffix(".json").isdigit()]
+    return [kind.model_validate(store.read_json(uri)) for uri in sorted(uris)]
+
+
+def _uri(use_case: str, log: str, number: int) -> str:
+    return f"watch/{use_case}/{log}/{number:06d}.json"
+
+
+def _over(use_case: str, log: str, number: int) -> str:
+    return f"watch/{use_case}/{log}/{number:06d}.over.json"

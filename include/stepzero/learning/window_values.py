@@ -1,0 +1,137 @@
+"""One value a window (a metric, a difference of groups, an order's agreement), and what chance makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stepzero.learning.drift import Rule
+from stepzero.learning.metrics import DECISIONS, RANKINGS
+from stepzero.learning.two_samples import BLOCK
+from stepzero.measures.checks import Floats, Integers
+from stepzero.measures.false_alarms import calibrate
+from stepzero.measures.uncertainty import Interval, intervals
+
+Rows = Mapping[str, npt.NDArray[Any]]
+"""Columns by name: thousands of draws are too many for frames."""
+Value = Callable[[Rows], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fallen:
+    """A value in several windows, the newest last, and how much worse than the reference it may be."""
+
+    values: list[float]
+    reference: float
+    allowed: float
+    at_least: int
+
+    @property
+    def low(self) -> float:
+        """Return the value below which a window is over."""
+        return self.reference - self.allowed
+
+    @property
+    def over(self) -> int:
+        """Return how many windows were worse than is allowed."""
+        return int(sum(value < self.low for value in self.values))
+
+    @property
+    def fires(self) -> bool:
+        """Tell whether enough windows were, the newest among them."""
+        return self.over >= self.at_least and self.values[-1] < self.low
+
+
+def judge_values(
+    value: Value,
+    reference: pd.DataFrame,
+    windows: Sequence[pd.DataFrame],
+    rule: Rule,
+    smallest: float,
+) -> Fallen:
+    """Compare a value of each window with the reference's; larger is better.
+
+    Args:
+        value: From rows to a number.
+        reference: Rows with ``_block`` and ``_weight``; chance is drawn from them, as many rows as the windows have.
+        windows: Rows of each judged window.
+        rule: N of M, and how often chance may fire.
+        smallest: A loss below is none.
+    """
+    size = min(len(window) for window in windows)
+    drawn = draw_rows(reference, size, len(windows), rule.draws, rule.seed)
+    columns = columns_of(reference)
+    chance = np.array([[value(_some(columns, rows)) for rows in one] for one in drawn], dtype=np.float64)
+    middle = float(np.nanmean(chance))
+    lost = middle - np.where(np.isnan(chance), middle, chance)
+    (limit,) = calibrate(lost[..., None], at_least=rule.at_least, level=rule.level, family="normal")
+    return Fallen(
+        values=[value(columns_of(window)) for window in windows],
+        reference=middle,
+        allowed=max(limit, smallest),
+        at_least=rule.at_least,
+    )
+
+
+def columns_of(rows: pd.DataFrame) -> Rows:
+    """Return the columns of a frame."""
+    return {str(name): rows[name].to_numpy() for name in rows.columns}
+
+
+def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed: int) -> list[list[Integers]]:
+    """Return draws × windows of row positions: following blocks of time where there are enough, else single rows.
+
+    Rows are drawn by their weight, so that classes have their true share.
+    """
+    generator = np.random.default_rng(seed)
+    weight = reference["_weight"].to_numpy(dtype=np.float64)
+    block = reference[BLOCK].to_numpy(dtype=np.int64)
+    blocks = int(block.max()) + 1
+    if blocks < length + 2:
+        chances = weight / weight.sum()
+        return [[generator.choice(len(weight), size=size, p=chances) for _ in range(length)] for _ in range(draws)]
+    members = [np.flatnonzero(block == at) for at in range(blocks)]
+
+    def window(at: int) -> npt.NDArray[np.int64]:
+        rows = members[at % blocks]
+        kept = rows[generator.random(len(rows)) < weight[rows]] if (weight < 1).any() else rows
+        return kept if len(kept) <= size else generator.choice(kept, size=size, replace=False)
+
+    return [[window(start + at) for at in range(length)] for start in generator.integers(blocks, size=draws)]
+
+
+def metric_value(name: str, threshold: float | None) -> Value:
+    """Return a metric of rows with ``_score`` and ``_label``; not a number where a class is missing."""
+
+    def value(rows: Rows) -> float:
+        label, score = (np.asarray(rows[column], dtype=np.float64) for column in ("_label", "_score"))
+        if not 0 < label.sum() < len(label):
+            return float("nan")
+        return float(_measured(name, threshold, label, score, None))
+
+    return value
+
+
+def metric_interval(name: str, threshold: float | None, rows: pd.DataFrame, confidence: float) -> Interval:
+    """Return a metric of labelled rows with its confidence interval."""
+    label, score = (rows[column].to_numpy(dtype=np.float64) for column in ("_label", "_score"))
+
+    def statistic(weight: Floats) -> Any:
+        return _measured(name, threshold, label, score, weight)
+
+    return intervals({name: statistic}, label, np.ones(len(label)), confidence=confidence, draws=200)[name]
+
+
+def _measured(name: str, threshold: float | None, label: Floats, score: Floats, weight: Floats | None) -> Any:
+    if name in RANKINGS:
+        return RANKINGS[name](label, score, weight)
+    return DECISIONS[name](label, (score >= (0.5 if threshold is None else threshold)).astype(np.float64), weight)
+
+
+def _some(columns: Rows, rows: Integers) -> Rows:
+    return {name: values[rows] for name, values in columns.items()}

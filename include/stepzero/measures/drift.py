@@ -1,0 +1,254 @@
+"""How far a window of rows lies from reference rows, column by column, from counts in bins that the reference fixed.
+
+A number has fine bins, with one for missing values and two for values beyond all that the reference saw; a category
+has one for missing values, one for each name, one for the rest of the known, and one for new names. So missing and
+new values are part of every distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stepzero.measures.baselines import describe
+from stepzero.measures.checks import Floats
+from stepzero.measures.distances import even_groups
+
+STEPS = 100
+"""Bins of a number between the smallest and the largest reference value, at most."""
+GROUPS = 10
+"""Bins in which index, divergence and chi-square of a number are taken: deciles, as their authors do."""
+_PSEUDO = 0.5
+Kind = Literal["number", "category", "text"]
+DISTANCES = (
+    "population_stability_index",
+    "jensen_shannon",
+    "kolmogorov_smirnov",
+    "wasserstein",
+    "chi_square",
+)
+ORDERED = ("kolmogorov_smirnov", "wasserstein")
+"""Distances that need an order of the values: numbers only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftColumn:
+    """One column of the reference: its bins, and what lay in them, block by block."""
+
+    kind: Kind
+    counts: tuple[tuple[float, ...], ...]
+    """One row for each block of the reference, in order of time; one row where it has no time."""
+    edges: tuple[float, ...] = ()
+    """Upper borders of a number's bins, ends included; the first is the smallest value, the last the largest."""
+    places: tuple[float, ...] = ()
+    """Where the values of each bin lie: the mean of the reference's."""
+    spread: float = 1.0
+    """Standard deviation of the reference's numbers: the unit of the Wasserstein distance."""
+    categories: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def bins(self) -> int:
+        """Return the number of bins."""
+        return len(self.counts[0])
+
+    @property
+    def blocks(self) -> Floats:
+        """Return counts, blocks × bins."""
+        return np.asarray(self.counts, dtype=np.float64)
+
+    @property
+    def total(self) -> Floats:
+        """Return the counts of all blocks together."""
+        summed: Floats = self.blocks.sum(axis=0)
+        return summed
+
+    @property
+    def missing(self) -> float:
+        """Return the share of missing values."""
+        return float(self.total[0] / self.total.sum())
+
+    def groups(self) -> npt.NDArray[np.int64]:
+        """Return for each bin which group it is taken in; missing and unseen values are never with others."""
+        if self.kind != "number" or self.bins <= 4:
+            return np.arange(self.bins)
+        inner = even_groups(self.total[2:-1], GROUPS)
+        last = int(inner.max()) + 3
+        return np.concatenate([[0, 1], inner + 2, [last]])
+
+    def places_of(self, values: pd.Series[Any]) -> npt.NDArray[np.int64]:
+        """Return the bin of each value."""
+        missing = values.isna().to_numpy()
+        found: npt.NDArray[np.int64]
+        if self.kind == "number":
+            found = self._ranges(_numbers(values))
+        elif self.kind == "category":
+            known = {name: place for place, name in enumerate(self.categories)}
+            known |= dict.fromkeys(self.others, len(known))
+            words = values.astype(str).map(known).fillna(len(self.categories) + 1)
+            found = np.asarray(words, dtype=np.int64) + 1
+        else:
+            found = np.ones(len(values), dtype=np.int64)
+        return np.where(missing, 0, found)
+
+    def _ranges(self, numbers: Floats) -> npt.NDArray[np.int64]:
+        if not self.edges:
+            return np.ones(len(numbers), dtype=np.int64)
+        inside = np.asarray(np.searchsorted(np.asarray(self.edges), numbers, side="left") + 2, dtype=np.int64)
+        return np.where(numbers < self.edges[0], 1, inside)
+
+    def count(self, values: pd.Series[Any], weight: Floats | None = None) -> Floats:
+        """Return how many values, or how much weight, lies in each bin."""
+        return np.bincount(self.places_of(values), weights=weight, minlength=self.bins).astype(np.float64)
+
+    def excess(self, values: pd.Series[Any]) -> float:
+        """Return how far, on average over all rows, values lie beyond the reference's ends, in spreads."""
+        if self.kind != "number" or not self.edges:
+            return 0.0
+        numbers = _numbers(values[values.notna()])
+        low, high = self.edges[0], self.edges[-1]
+        beyond = np.maximum(numbers - high, 0.0) + np.maximum(low - numbers, 0.0)
+        return float(beyond.sum() / max(len(values), 1) / self.spread)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DriftColumn:
+        """Read what `to_json` wrote."""
+        read: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        read["counts"] = tuple(tuple(row) for row in data["counts"])
+        return cls(**read)
+
+
+def make_column(values: pd.Series[Any], weight: Floats, block: npt.NDArray[np.int64]) -> DriftColumn:
+    """Return the reference of one column.
+
+    Args:
+        values: The reference's values.
+        weight: How much each row counts.
+        block: Number of each row's block, from 0, in order of time.
+    """
+    described = describe(values)
+    if described.kind == "number":
+        empty = _number_bins(values)
+    else:
+        empty = DriftColumn(
+            kind=described.kind, categories=described.categories, others=described.others, counts=(_zeros(described),)
+        )
+    places = empty.places_of(values)
+    blocks = int(block.max()) + 1
+    flat = np.bincount(block * empty.bins + places, weights=weight, minlength=blocks * empty.bins)
+    counts = tuple(tuple(float(one) for one in row) for row in flat.reshape(blocks, empty.bins))
+    return DriftColumn(**{**empty.__dict__, "counts": counts})
+
+
+def distances(column: DriftColumn, before: Floats, now: Floats, *, excess: float = 0.0) -> dict[str, Floats]:
+    """Return all distances that the column's kind allows; one a row where counts are matrices.
+
+    The population stability index (Siddiqi 2006) is the symmetric Kullback-Leibler divergence in nats, half a row
+    added to each group of bins. The Jensen-Shannon divergence (Lin 1991) is in bits. Chi-square is Cramér's V
+    (Cramér 1946), the square root of Pearson's statistic of homogeneity over the number of rows: it does not grow
+    with them. The Kolmogorov-Smirnov distance and the first Wasserstein distance (Vallender 1974: the area between
+    the distribution functions) are taken in all bins; there, missing values lie one spread below the smallest
+    reference value, and the Wasserstein distance is in spreads.
+
+    Args:
+        column: Gives the bins a meaning.
+        before: Counts of the reference, bins last.
+        now: Counts of the window, bins last.
+        excess: What `DriftColumn.excess` says of the window.
+    """
+    groups = column.groups()
+    old, new = _shares(_grouped(before, groups)), _shares(_grouped(now, groups))
+    found = {
+        "population_stability_index": _stability(_grouped(before, groups), _grouped(now, groups)),
+        "jensen_shannon": _jensen_shannon(old, new),
+        "chi_square": _cramer(_grouped(before, groups), _grouped(now, groups)),
+    }
+    if column.kind == "number":
+        apart = np.cumsum(_shares(now) - _shares(before), axis=-1)
+        found["kolmogorov_smirnov"] = np.abs(apart).max(axis=-1)
+        found["wasserstein"] = (np.abs(apart[..., :-1]) * _steps(column)).sum(axis=-1) + excess
+    return found
+
+
+def applicable(column: DriftColumn, names: Sequence[str]) -> list[str]:
+    """Return the distances, of those named, that a column of this kind has."""
+    return [name for name in names if column.kind == "number" or name not in ORDERED]
+
+
+def _number_bins(values: pd.Series[Any]) -> DriftColumn:
+    numbers = _numbers(values[values.notna()])
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return DriftColumn(kind="number", counts=((0.0, 0.0),))
+    edges = np.unique(np.quantile(numbers, np.arange(STEPS + 1) / STEPS, method="inverted_cdf"))
+    at = np.searchsorted(edges, numbers, side="left")
+    sums = np.bincount(at, weights=numbers, minlength=len(edges))
+    sizes = np.bincount(at, minlength=len(edges))
+    middles = np.where(sizes > 0, sums / np.maximum(sizes, 1), edges)
+    spread = float(np.std(numbers)) or 1.0
+    places = (float(edges[0]) - spread, float(edges[0]), *map(float, middles), float(edges[-1]))
+    zeros = (0.0,) * len(places)
+    return DriftColumn(kind="number", counts=(zeros,), edges=tuple(map(float, edges)), places=places, spread=spread)
+
+
+def _zeros(described: Any) -> tuple[float, ...]:
+    return (0.0,) * (len(described.categories) + 3 if described.kind == "category" else 2)
+
+
+def _numbers(values: pd.Series[Any]) -> Floats:
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return values.astype("datetime64[ns]").astype("int64").to_numpy(dtype=np.float64) / 1e9
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+
+
+def _steps(column: DriftColumn) -> Floats:
+    steps: Floats = np.diff(np.asarray(column.places)) / column.spread if column.places else np.ones(column.bins - 1)
+    return steps
+
+
+def _grouped(counts: Floats, groups: npt.NDArray[np.int64]) -> Floats:
+    starts = np.flatnonzero(np.r_[True, np.diff(groups) > 0])
+    summed: Floats = np.add.reduceat(counts, starts, axis=-1)
+    return summed
+
+
+def _shares(counts: Floats) -> Floats:
+    shares: Floats = counts / counts.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _stability(before: Floats, now: Floats) -> Floats:
+    old, new = _shares(before + _PSEUDO), _shares(now + _PSEUDO)
+    used = (before + now) > 0
+    found: Floats = np.where(used, (new - old) * np.log(new / old), 0.0).sum(axis=-1)
+    return found
+
+
+def _jensen_shannon(old: Floats, new: Floats) -> Floats:
+    middle = (old + new) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(old > 0, old * np.log2(old / middle), 0.0) + np.where(
+            new > 0, new * np.log2(new / middle), 0.0
+        )
+    found: Floats = np.maximum(parts.sum(axis=-1) / 2, 0.0)
+    return found
+
+
+def _cramer(before: Floats, now: Floats) -> Floats:
+    old, new = before.sum(axis=-1, keepdims=True), now.sum(axis=-1, keepdims=True)
+    both = before + now
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(both > 0, (before * np.sqrt(new / old) - now * np.sqrt(old / new)) ** 2 / both, 0.0)
+    found: Floats = np.sqrt(parts.sum(axis=-1) / (old + new)[..., 0])
+    return found

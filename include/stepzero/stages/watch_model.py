@@ -1,0 +1,180 @@
+"""Watch the model: its quality where labels are ripe, what its scores promise before, and what moves them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stepzero.adapters.captured import SCORE, VERSION
+from stepzero.adapters.labels import LABEL
+from stepzero.adapters.registry_records import Registration, read_registration
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.stages import StageInput, StageResult, stage
+from stepzero.learning.attributions import agreement, attributions
+from stepzero.learning.drift import FEWEST_ROWS
+from stepzero.learning.model import load_model
+from stepzero.learning.triage import LOSS, PREDICTED_LOSS, Signal
+from stepzero.learning.watch_pictures import values_picture
+from stepzero.learning.window_values import Fallen, Rows, judge_values, metric_interval, metric_value
+from stepzero.measures.expected import expected_quality
+from stepzero.measures.quality import Finding
+from stepzero.stages.watch_results import Seen, Watched, result_of, rule_of, span_of, unwatched, watched_by, windows_of
+
+
+@stage(sections=("monitors",), plan=("champion",))
+def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Judge labelled windows that are ripe; until there are enough of them, say so, and what the scores promise."""
+    watched, why = watched_by(use_case.name, workspace)
+    if watched is None:
+        return unwatched("model_quality", why)
+    monitors, collected = use_case.monitors, inputs["collected"]
+    section, version = monitors.model_quality, watched.version
+    threshold = read_registration(workspace.store, use_case.name, version).threshold
+    reference = workspace.read_frame(watched.files["scored"])
+    ripe = _ripe_windows(collected, version, workspace)
+    enough = len(ripe) >= monitors.judged.at_least
+    parts = [_measured(ripe, reference, threshold, monitors)] if enough else []
+    if section.predicted and threshold is not None:
+        parts += _foretold(collected, version, reference, threshold, monitors, workspace)
+    findings = [finding for finding, _, _ in parts]
+    kinds = [LOSS] * enough + [PREDICTED_LOSS] * len(parts)
+    fired = [(kind, finding) for kind, (finding, fallen, _) in zip(kinds, parts, strict=False) if fallen.fires]
+    fallen = parts[0][1] if enough else None
+    seen = Seen(
+        monitor="model_quality",
+        subject=f"{section.metric} of version {version}",
+        findings=findings,
+        signals=[Signal(kind=kind, sentence=finding.reason().sentence()) for kind, finding in fired],
+        not_yet=None if enough else _unripe(collected, ripe, version, monitors),
+        metrics={finding.rule: fallen.values[-1] for finding, fallen, _ in parts},
+        values={"intervals": parts[0][2] if enough else [], "labels_ripe": enough},
+        picture=_picture("Windows with ripe labels", fallen, section.metric) if fallen else None,
+        alt=f"{section.metric} window by window, with reference and threshold",
+        note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction. The expected F1 is what the "
+        "scores themselves promise; it is blind to a change of what features mean.",
+    )
+    return result_of(seen, workspace)
+
+
+@stage(sections=("monitors",), plan=("champion",), architecture_matters=True)
+def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Judge whether the features keep their order of importance, by SHAP values of each window's rows."""
+    watched, why = watched_by(use_case.name, workspace)
+    if watched is None:
+        return unwatched("attribution_drift", why)
+    if "attributions" not in watched.files:
+        return unwatched("attribution_drift", f"version {watched.version} was registered without attributions")
+    monitors, section = use_case.monitors, use_case.monitors.attribution_drift
+    windows = _answered(inputs["collected"], watched.version, monitors, workspace)
+    if len(windows) < monitors.judged.at_least:
+        return unwatched("attribution_drift", f"{len(windows)} of {monitors.judged.at_least} windows have enough rows")
+    registration = read_registration(workspace.store, use_case.name, watched.version)
+    fallen, order = _order(watched, registration, windows, monitors, workspace)
+    finding = _finding(section.by, fallen, None)
+    seen = Seen(
+        monitor="attribution_drift",
+        subject=f"what moves the scores of version {watched.version} from {span_of(inputs['collected'])}",
+        findings=[finding],
+        signals=[Signal(kind="attribution_drift", sentence=finding.reason().sentence())] if fallen.fires else [],
+        metrics={section.by: fallen.values[-1]},
+        values={"order": order},
+        picture=_picture("Agreement of the order of features", fallen, section.by),
+        alt="agreement of the order of features window by window",
+        note=f"Mean absolute SHAP values of {section.rows} rows a window. Most moving now: {', '.join(order[:5])}.",
+    )
+    return result_of(seen, workspace)
+
+
+def _ripe_windows(collected: StageInput, version: str, workspace: Workspace) -> list[pd.DataFrame]:
+    """Return the labelled rows of ripe windows that a version answered, the oldest first."""
+    rows = workspace.read_frame(collected.output("labelled"))
+    kept = []
+    for number, told in enumerate(collected.values["labels"]):
+        window = rows[(rows["_window"] == number) & (rows[VERSION].astype(str) == version)] if len(rows) else rows
+        label = window[LABEL]
+        if told["ripe"] and 0 < label.sum() < len(label):
+            kept.append(pd.DataFrame({"_score": window[SCORE], "_label": label}).reset_index(drop=True))
+    return kept
+
+
+def _unripe(collected: StageInput, ripe: list[pd.DataFrame], version: str, monitors: Any) -> str:
+    told = [one["why"] for one in collected.values["labels"] if not one["ripe"]]
+    why = told[-1] if told else f"the others were answered by other versions than {version}"
+    return f"{len(ripe)} of {monitors.judged.at_least} windows that it takes have ripe labels ({why})"
+
+
+Judged = tuple[Finding, Fallen, list[dict[str, float]]]
+
+
+def _measured(ripe: list[pd.DataFrame], reference: pd.DataFrame, threshold: float | None, monitors: Any) -> Judged:
+    section = monitors.model_quality
+    value = metric_value(section.metric, threshold)
+    fallen = judge_values(value, reference, ripe, rule_of(monitors), section.smallest)
+    intervals = [metric_interval(section.metric, threshold, rows, section.confidence).to_json() for rows in ripe]
+    return _finding(section.metric, fallen, intervals[-1]), fallen, intervals
+
+
+def _foretold(
+    collected: StageInput, version: str, reference: pd.DataFrame, threshold: float, monitors: Any, workspace: Workspace
+) -> list[Judged]:
+    """Return the F1 that the scores of the newest windows promise; nothing where too few were answered."""
+    windows = _answered(collected, version, monitors, workspace)
+    if len(windows) < monitors.judged.at_least:
+        return []
+
+    def value(rows: Rows) -> float:
+        return expected_quality(rows[SCORE], threshold).f1
+
+    fallen = judge_values(value, reference, windows, rule_of(monitors), monitors.model_quality.smallest)
+    return [(_finding("expected_f1", fallen, None, severity="warning"), fallen, [])]
+
+
+def _order(
+    watched: Watched, registration: Registration, windows: list[pd.DataFrame], monitors: Any, workspace: Workspace
+) -> tuple[Fallen, list[str]]:
+    """Return how well the features keep their order, and their order now.
+
+    The old order is that of every second explained row; chance is drawn from the others.
+    """
+    section, seed = monitors.attribution_drift, monitors.false_alarms.seed
+    model = load_model(workspace.store, registration.reference)
+    moved = workspace.read_frame(watched.files["attributions"])
+    names = list(moved.columns)
+    before = moved.iloc[::2].to_numpy().mean(axis=0)
+    chosen = [rows.sample(min(section.rows, len(rows)), random_state=seed)[list(model.features)] for rows in windows]
+    explained = [attributions(model, rows, seed)[names] for rows in chosen]
+
+    def value(rows: Rows) -> float:
+        return agreement(before, np.array([rows[name].mean() for name in names]), section.by)
+
+    others = moved.iloc[1::2].assign(_weight=1.0, _block=0)
+    fallen = judge_values(value, others, explained, rule_of(monitors), section.smallest)
+    now = explained[-1].to_numpy().mean(axis=0)
+    return fallen, [names[at] for at in np.argsort(-now, kind="stable")]
+
+
+def _answered(collected: StageInput, version: str, monitors: Any, workspace: Workspace) -> list[pd.DataFrame]:
+    """Return the windows in which a version answered enough rows; none unless the newest is among them."""
+    rows = workspace.read_frame(collected.output("captured"))
+    windows = windows_of(rows, monitors.judged.of, version)
+    filled = [one for one in windows if len(one) >= FEWEST_ROWS]
+    return filled if len(windows[-1]) >= FEWEST_ROWS else []
+
+
+def _picture(title: str, fallen: Fallen, name: str) -> bytes:
+    return values_picture(title, fallen.values, fallen.low, fallen.reference, name)
+
+
+def _finding(name: str, fallen: Fallen, interval: dict[str, float] | None, severity: str = "error") -> Finding:
+    between = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+    times = f"below in {fallen.over} of {len(fallen.values)}"
+    return Finding(
+        rule=name,
+        column=None,
+        observed=f"{fallen.values[-1]:.3f}{between} in the newest window, {times}",
+        bound=f"at least {fallen.low:.3f} in {fallen.at_least} windows; {fallen.reference:.3f} on the reference",
+        passed=not fallen.fires,
+        severity=severity,
+    )

@@ -1,0 +1,81 @@
+"""Watch the rows themselves: volume, refusals, missing values, units, and the gate's rules on live requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepzero.adapters.captured import REFUSED
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.stages import StageInput, StageResult, stage
+from stepzero.learning.incidents import Found, missing_values, refusals, unit_changes, volume
+from stepzero.learning.triage import Signal
+from stepzero.measures.quality import Finding
+from stepzero.stages.watch_results import Seen, result_of, span_of, watched_by, windows_of
+
+
+@stage(sections=("monitors",), plan=("champion",))
+def watch_data_quality(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+    """Judge the newest window: an incident needs no second window to be one.
+
+    Raises:
+        RuleError: A rule cannot be evaluated.
+    """
+    section, collected = use_case.monitors.data_quality, inputs["collected"]
+    rows = workspace.read_frame(collected.output("captured"))
+    newest = rows[rows["_window"] == use_case.monitors.judged.of - 1]
+    answered = windows_of(rows, use_case.monitors.judged.of)[-1]
+    counts = collected.values["windows"][-1]
+    found: list[Found] = [
+        *volume(collected.values["before"], counts["rows"] + counts["refused"], section.volume),
+        *refusals(newest[REFUSED].dropna().tolist(), counts["rows"], section),
+    ]
+    watched, _ = watched_by(use_case.name, workspace)
+    if watched is not None:
+        found += missing_values(watched.columns, answered, section)
+        found += unit_changes(watched.columns, answered, section)
+    findings, signals = [one for one, _ in found], [signal for _, signal in found if signal is not None]
+    if section.requests.rules and len(answered):
+        told = _broken_rules(answered, section, workspace)
+        findings, signals = [*findings, *told[0]], [*signals, *told[1]]
+    not_yet = None if findings else "no request, and nothing to compare with"
+    seen = Seen(
+        monitor="data_quality",
+        subject=f"requests of {span_of(collected)}, {counts['rows']} answered, {counts['refused']} refused",
+        findings=findings,
+        signals=signals,
+        not_yet=not_yet,
+        metrics={"rows": counts["rows"], "refused": counts["refused"]},
+        note="Judged on the newest window alone. Rules are those of the quality gate, measured by Deequ.",
+    )
+    return result_of(seen, workspace)
+
+
+def _broken_rules(answered: Any, section: Any, workspace: Workspace) -> tuple[list[Finding], list[Signal]]:
+    """Judge the features of answered requests by declared rules, on Spark."""
+    from stepzero.adapters.spark import read_dataset
+    from stepzero.stages.quality_hand_over import judge_hand_over
+
+    features = answered[[name for name in answered.columns if not str(name).startswith("_")]]
+    reference = workspace.write_frame("requests", features)
+    frame = read_dataset(workspace.spark, workspace.store, reference)
+    verdict = judge_hand_over(frame, section.requests, workspace, "live requests")
+    reasons = verdict.reasons if verdict is not None and not verdict.accepted else ()
+    findings = [
+        Finding(
+            rule=one.rule,
+            column=one.column,
+            observed=one.observed,
+            bound=one.bound,
+            passed=False,
+            severity=one.severity,
+            rows=one.rows,
+        )
+        for one in reasons
+    ]
+    signals = [
+        Signal(kind="broken_rules", column=one.column, sentence=one.sentence())
+        for one in reasons
+        if one.severity == "error"
+    ]
+    passed = Finding(rule="rules", column=None, observed="kept", bound="as declared", passed=True)
+    return findings or [passed], signals

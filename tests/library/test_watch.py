@@ -1,0 +1,222 @@
+"""Monitors on served days: quiet days stay quiet, each fault is seen by its own monitor, and the triage decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stepzero.core.errors import InputError, SpecError
+from stepzero.core.verdict import Outcome
+from stepzero.spec.load import validate
+from stepzero.spec.monitors import Monitors
+from stepzero.spec.use_case import UseCase
+from support.traffic import FIRST, ROWS, Traffic, make_traffic, use_case
+
+
+@pytest.fixture
+def traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    return make_traffic(tmp_path, monkeypatch)
+
+
+def kinds(seen: dict[str, Any]) -> set[str]:
+    return {signal["kind"] for one in seen.values() for signal in one.values.get("signals", [])}
+
+
+def test_quiet_days_are_quiet_and_quality_waits_for_its_labels(traffic: Traffic) -> None:
+    traffic.serve(range(6))
+    early = traffic.watch(5)
+    assert kinds(early) == set()
+    assert early["triage"].values["action"] == "nothing"
+    quality = early["model_quality"]
+    assert quality.verdict.outcome is Outcome.NOT_YET
+    assert "0 of 2 windows that it takes have ripe labels" in quality.verdict.sentence()
+    assert quality.values["labels_ripe"] is False
+    traffic.serve(range(6, 12))
+    late = traffic.watch(11)
+    assert kinds(late) == set()
+    assert {name: str(one.verdict.outcome) for name, one in late.items() if one.verdict} == {
+        "data_quality": "PASS",
+        "data_drift": "PASS",
+        "prediction_drift": "PASS",
+        "model_quality": "PASS",
+        "attribution_drift": "PASS",
+        "triage": "PASS",
+    }
+    assert late["model_quality"].values["labels_ripe"] is True
+    (newest, *_) = reversed(late["model_quality"].values["intervals"])
+    assert newest["low"] <= newest["value"] <= newest["high"]
+    page = traffic.page(late["model_quality"])
+    assert "data:image/png;base64," in page
+    assert "average_precision" in page
+
+
+FAULTS: dict[str, tuple[dict[str, Any], set[str], str]] = {
+    "unit": ({"change": lambda rows: rows.assign(Amount=rows["Amount"] * 100)}, {"unit_change"}, "page"),
+    "nulls": (
+        {"change": lambda rows: rows.assign(V1=rows["V1"].where(rows.index % 3 > 0))},
+        {"missing_values"},
+        "page",
+    ),
+    "few": ({"rows": 60}, {"volume_drop"}, "page"),
+    "many": ({"rows": 3_000}, {"volume_surge"}, "page"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_with_the_rows_pages_on_the_first_day(traffic: Traffic, fault: str) -> None:
+    settings, expected, action = FAULTS[fault]
+    traffic.serve(range(5))
+    traffic.serve(range(5, 6), **settings)
+    seen = traffic.watch(5, "data_quality", "data_drift")
+    assert kinds(seen) == expected
+    assert seen["data_quality"].verdict.outcome is Outcome.FAIL
+    decided = seen["triage"].values
+    assert (decided["action"], decided["incident"], decided["tell"]) == (action, 1, True)
+    assert "page: " in traffic.page(seen["triage"])
+
+
+def test_a_day_without_a_request_is_an_incident(traffic: Traffic) -> None:
+    traffic.serve(range(5))
+    seen = traffic.watch(5)
+    assert kinds(seen) == {"volume_drop"}
+    assert seen["data_drift"].verdict.outcome is Outcome.NOT_YET
+    assert "0 answered rows in the newest window" in seen["data_drift"].verdict.sentence()
+    assert seen["triage"].values["action"] == "page"
+
+
+def test_people_are_told_once_of_an_incident_and_again_of_another_kind(traffic: Traffic) -> None:
+    traffic.serve(range(5))
+    traffic.serve(range(5, 7), change=lambda rows: rows.assign(Amount=rows["Amount"] * 100))
+    first, second = (traffic.watch(day, "data_quality")["triage"].values for day in (5, 6))
+    assert [(one["incident"], one["tell"]) for one in (first, second)] == [(1, True), (1, False)]
+    again = traffic.watch(5, "data_quality", run="watch__2026-11-07")["triage"].values
+    assert again["tell"] is False or again["incident"] == 1
+    traffic.serve(range(7, 8), change=lambda rows: rows.assign(V1=rows["V1"].where(rows.index % 3 > 0)))
+    third = traffic.watch(7, "data_quality")["triage"].values
+    assert (third["incident"], third["tell"]) == (2, True)
+    traffic.serve(range(8, 9))
+    assert traffic.watch(8, "data_quality")["triage"].values["action"] == "nothing"
+    traffic.serve(range(9, 10), change=lambda rows: rows.assign(Amount=rows["Amount"] * 100))
+    fourth = traffic.watch(9, "data_quality")["triage"].values
+    assert (fourth["incident"], fourth["tell"]) == (3, True)
+
+
+def test_a_shift_that_costs_nothing_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = make_traffic(tmp_path, monkeypatch, data_drift={"multivariate": True})
+    traffic.serve(range(4))
+    traffic.serve(range(4, 16), change=lambda rows: rows.assign(Amount=rows["Amount"] + 60))
+    seen = traffic.watch(4, "data_drift", "model_quality")
+    assert kinds(seen) == set(), "one day is none"
+    seen = traffic.watch(14, "data_drift", "model_quality")
+    assert kinds(seen) == {"data_drift", "multivariate_drift"}
+    assert [one["column"] for one in seen["data_drift"].values["signals"]] == ["Amount", None]
+    assert seen["triage"].values["action"] == "watch"
+    page = traffic.page(seen["data_drift"])
+    assert "Amount" in page
+    assert "one evaluation of all columns together" in page
+
+
+def test_when_what_tells_frauds_turns_round_a_retrain_is_asked_for_once_the_labels_are_ripe(traffic: Traffic) -> None:
+    traffic.serve(range(5))
+    traffic.serve(range(5, 16), turned=True)
+    assert traffic.watch(8, "data_quality", "model_quality")["triage"].values["action"] == "nothing"
+    assert traffic.watch(12, "model_quality")["triage"].values["action"] == "nothing", "one ripe day is none"
+    seen = traffic.watch(13, "model_quality")
+    assert "loss" in kinds(seen)
+    decided = seen["triage"].values
+    assert decided["action"] == "retrain"
+    assert decided["retrain"]["number"] == 1
+    assert decided["retrain"]["dag_run"].startswith("retrain__000001__2026-11-15T03:00")
+    assert decided["retrain"]["form"]["reason"].startswith("the watch asked for it: average_precision: observed")
+    assert set(decided["retrain"]["form"]["compared_on"]) == {"uri", "digest", "kind", "rows"}
+    again = traffic.watch(13, "model_quality")["triage"].values
+    assert again["retrain"] == decided["retrain"], "a task that is tried again asks for the same retrain"
+    other = traffic.watch(14, "model_quality")["triage"].values
+    assert other["action"] == "watch"
+    assert "retrain 1 of 2026-11-15 03:00 still runs" in other["reasons"][0] or "cooling down" in other["reasons"][0]
+
+
+def test_a_new_champion_is_watched_against_its_own_reference(traffic: Traffic) -> None:
+    traffic.serve(range(4))
+    traffic.serve(range(4, 8), turned=True)
+    assert "data_drift" in kinds(traffic.watch(7, "data_drift", "prediction_drift"))
+    traffic.register("2", seed=7, turned=True)
+    traffic.serve(range(8, 11), turned=True)
+    seen = traffic.watch(10, "data_drift", "prediction_drift", "model_quality")
+    assert kinds(seen) == set()
+    assert "against those of version 2" in seen["data_drift"].verdict.sentence()
+    assert seen["model_quality"].verdict.outcome is Outcome.NOT_YET, "nothing that version 2 answered is labelled"
+
+
+def test_without_a_champion_nothing_is_called_good(traffic: Traffic) -> None:
+    traffic.serve(range(3))
+    plan = traffic.plan(FIRST).model_copy(update={"champion": None})
+    collected = traffic.stage("collect_windows", traffic.plan(FIRST), {})
+    for name in ("data_drift", "prediction_drift", "model_quality", "attribution_drift"):
+        seen = traffic.stage(f"watch_{name}", plan, {"collected": collected})
+        assert seen.verdict.outcome is Outcome.NOT_YET
+        assert "no champion yet" in seen.verdict.sentence()
+
+
+def test_volumes_are_counted_window_by_window(traffic: Traffic) -> None:
+    traffic.serve(range(3))
+    collected = traffic.watch(2, "data_quality")["collected"]
+    assert collected.values["before"][-3:] == [0, ROWS, ROWS]
+    assert [one["rows"] for one in collected.values["windows"]] == [ROWS, ROWS, ROWS]
+
+
+def test_a_column_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match=r"monitors.data_drift.ignore.*did you mean 'Amount'"):
+        use_case(data_drift={"ignore": ["Amout"]})
+    traffic = make_traffic(tmp_path, monkeypatch, data_drift={"columns": ["Class"], "multivariate": False})
+    traffic.serve(range(3))
+    with pytest.raises(InputError, match=r"monitors.data_drift: got 'Class'. Allowed: a feature of the model"):
+        traffic.watch(2, "data_drift")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"window_hours": 5}, "hours that divide a day, or whole days"),
+        ({"judged": {"at_least": 4, "of": 3}}, "4 of 3 windows is never"),
+        ({"triage": {"window": {"use": "recent"}}}, "use: recent with batches"),
+        ({"labels": {"delay": 3}}, "did you mean 'delay_days'"),
+        ({"data_drift": {"distances": ["psi"]}}, "population_stability_index"),
+    ],
+)
+def test_a_section_that_says_the_impossible_is_refused(data: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        validate(data, Monitors)
+
+
+def test_groups_are_watched_only_where_they_are_declared() -> None:
+    data = use_case().model_dump(mode="json", by_alias=True)
+    data["monitors"]["bias"] = {}
+    with pytest.raises(SpecError, match="a bias section, which declares groups"):
+        validate(data, UseCase)
+
+
+def test_decisions_of_groups_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = make_traffic(tmp_path, monkeypatch)
+    data = traffic.use_case.model_dump(mode="json", by_alias=True)
+    data["bias"] = {"favourable": 0, "facets": {"Amount": {"above": 80}}, "limits": {"after": {"DPPL": 0.3}}}
+    data["monitors"]["bias"] = {}
+    traffic.use_case = validate(data, UseCase)
+    traffic.register("2", seed=3)
+
+    def tilted(rows: pd.DataFrame) -> pd.DataFrame:
+        """Those who pay much look like frauds."""
+        return rows.assign(V1=rows["V1"] + 3.0 * (rows["Amount"] > 80))
+
+    traffic.serve(range(4))
+    assert kinds(traffic.watch(3, "bias")) == set()
+    traffic.serve(range(4, 14), change=tilted)
+    seen = traffic.watch(6, "bias")
+    assert kinds(seen) == {"bias_drift"}
+    assert seen["triage"].values["action"] == "watch"
+    late = traffic.watch(13, "bias")
+    assert "bias_limit" in kinds(late), "with labels, the declared limit is judged"
+    assert late["triage"].values["action"] == "page"
