@@ -7,8 +7,8 @@ file marks); normal rows are weighted so that frauds have their share of 0.1727 
 stratified folds, repeated. Whoever is compared learns from the other folds, and from the file's other rows: all
 payments of the first three hours, none of which is judged; each row weighs what it stands for. Inside each outer
 training part the engine does what a run does: tune every cell on 5 inner folds, choose the winner and its threshold
-by out-of-fold scores. Outer folds are pooled: each repeat scores every row once by a model that never saw it.
-Intervals: 95 %, from drawing rows (the same in all repeats); gains are paired, each draw measures both. Beside it:
+by the smoothed F1 of out-of-fold scores. Outer folds are pooled: each repeat scores every row once by a model that
+never saw it. Intervals: 95 %, from drawing rows (the same in all repeats); gains are paired, each draw measures both. Beside it:
 XGBoost and random forest as they come, threshold 0.5, every cell by itself, and what could be had with hindsight: the
 best cell and the best line by the outer rows themselves.
 
@@ -43,6 +43,7 @@ from stepzero.measures.decisions import best_f1_threshold, f1
 from stepzero.measures.ranking import average_precision, roc_auc
 from stepzero.measures.uncertainty import intervals
 from stepzero.spec.data import Weight
+from stepzero.spec.training import Threshold
 
 NORMAL_WEIGHT, NORMAL_ROWS = 18.81, 284_315
 """What a normal row of the random sample stands for, and how many there are in the whole."""
@@ -51,7 +52,7 @@ OUTER, INNER = 5, 5
 BOOSTED = {"learning_rate": 0.08, "subsample": 0.8, "colsample_bytree": 0.3}
 MODELS: dict[str, Any] = {
     "xgboost": {
-        "grid": {"n_estimators": [100, 200, 300], "max_depth": [4, 6]},
+        "grid": {"n_estimators": [100, 200, 300], "max_depth": [6]},
         "parameters": BOOSTED,
         "sample_weight": True,
     },
@@ -71,6 +72,7 @@ PLAIN = {
     "plain xgboost": lambda: XGBClassifier(random_state=7, n_jobs=1),
     "plain forest": lambda: RandomForestClassifier(random_state=7),
 }
+SHARP = "champion, line not smoothed"
 METRICS = {"f1": f1, "average_precision": average_precision, "roc_auc": roc_auc}
 Floats = npt.NDArray[np.float64]
 
@@ -87,7 +89,7 @@ def main() -> None:
     kept = Kept(Path(__file__), {}, files=[given.data, given.provenance], modules=modules, anew=given.anew)
     splits = RepeatedStratifiedKFold(n_splits=OUTER, n_repeats=given.repeats, random_state=7)
     names = [*PLAIN, *(f"{sampler} × {model}" for sampler, model in CELLS)]
-    found = {name: np.zeros((2, given.repeats, len(rows))) for name in ["champion", *names]}
+    found = {name: np.zeros((2, given.repeats, len(rows))) for name in ["champion", SHARP, *names]}
     winners: Counter[str] = Counter()
     with threadpool_limits(limits=1):
         for number, (train, test) in enumerate(splits.split(rows, rows["Class"])):
@@ -106,7 +108,8 @@ def weighted_rows(data: Path, provenance: Path) -> tuple[pd.DataFrame, pd.DataFr
     """Return the fair sample without duplicates, and the file's other rows.
 
     ``weight`` is what a row counts in metrics, ``learned`` what it stands for among all rows that are learned from:
-    the first hours are complete, so that a normal row of theirs stands for itself alone.
+    the first hours are complete, so that a normal row of theirs stands for itself alone; later ones stand for all that
+    came later, however they were chosen.
     """
     frame = pd.read_csv(data)
     if not provenance.is_file() or len(told := pd.read_csv(provenance)) != len(frame):
@@ -114,7 +117,7 @@ def weighted_rows(data: Path, provenance: Path) -> tuple[pd.DataFrame, pd.DataFr
         return rows.assign(weight=1.0, learned=1.0), rows.iloc[:0].assign(weight=1.0, learned=1.0)
     normal, complete = (frame["Class"] == 0).to_numpy(), (told["in_prefix"] == 1).to_numpy()
     fair = ~normal | (told["in_whole_range_random"] == 1).to_numpy()
-    later = (NORMAL_ROWS - (normal & complete).sum()) / (normal & fair & ~complete).sum()
+    later = (NORMAL_ROWS - (normal & complete).sum()) / (normal & ~complete).sum()
     frame = frame[COLUMNS].assign(
         weight=np.where(normal, NORMAL_WEIGHT, 1.0), learned=np.where(normal & ~complete, later, 1.0)
     )
@@ -138,7 +141,8 @@ def outer_fold(kept: Kept, number: int, train: pd.DataFrame, test: pd.DataFrame)
     }
     # By the inner folds alone, as the evaluate stage chooses.
     best = max(cells, key=lambda name: cells[name]["inner"])
-    return {"champion": {**cells[best], "name": best}, **found, **cells}
+    champion = {**cells[best], "name": best}
+    return {"champion": champion, SHARP: {**champion, "decision": champion["sharp"]}, **found, **cells}
 
 
 def plain(name: str, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
@@ -158,9 +162,11 @@ def cell(sampler: str, model: str, train: pd.DataFrame, test: pd.DataFrame) -> d
         out_of_fold = read_frame(stages.store, tuned.outputs["out_of_fold"])
         assert stages.use_case.problem is not None
         rows = make_table(inner, stages.use_case.problem, Weight(column="weight"))
-        threshold = choose_threshold(out_of_fold, rows, stages.use_case.evaluate.threshold)
+        threshold = choose_threshold(out_of_fold, rows, Threshold(maximise="f1", smooth=True))
+        sharp = choose_threshold(out_of_fold, rows, Threshold(maximise="f1"))
         score = load_model(stages.store, tuned.outputs["model"]).score(test)
     told = {"inner": tuned.values["score"], "parameters": tuned.values["parameters"], "threshold": threshold}
+    told["sharp"] = (score >= sharp).astype(int).tolist()
     return {**told, "score": score.tolist(), "decision": (score >= threshold).astype(int).tolist()}
 
 
@@ -168,7 +174,7 @@ def show(rows: pd.DataFrame, found: Mapping[str, Floats], winners: Counter[str],
     """Print tables for a reader, and the last line."""
     lines = {name: pooled(rows, both) | spread(rows, both) for name, both in found.items()}
     gains = {name: gain(rows, found["champion"], found[name]) for name in PLAIN}
-    cells = {name: both for name, both in found.items() if name not in {"champion", *PLAIN}}
+    cells = {name: both for name, both in found.items() if name not in {"champion", SHARP, *PLAIN}}
     best = max(cells, key=lambda name: lines[name]["average_precision"]["value"])
     hindsight = {
         "champion, best line": best_line(rows, found["champion"]),

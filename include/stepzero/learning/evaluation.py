@@ -20,7 +20,7 @@ from stepzero.learning.table import Table
 from stepzero.measures.calibration import brier
 from stepzero.measures.checks import Floats
 from stepzero.measures.cost import Price, best_cost_threshold, mean_cost
-from stepzero.measures.decisions import best_f1_threshold
+from stepzero.measures.decisions import best_f1_threshold, smooth_f1_threshold
 from stepzero.measures.uncertainty import Interval, intervals
 from stepzero.spec.training import Evaluate, Promote, Threshold
 
@@ -93,7 +93,8 @@ def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Thresho
     score, train = out_of_fold["score"].to_numpy()[judged], train.rows(judged)
     if threshold.minimise:
         return best_cost_threshold(train.target, score, train.weight, **prices(threshold, train)).value
-    return best_f1_threshold(train.target, score, train.weight).value
+    choose = smooth_f1_threshold if threshold.smooth else best_f1_threshold
+    return choose(train.target, score, train.weight).value
 
 
 def prices(threshold: Threshold, table: Table) -> dict[str, Price]:

@@ -6,9 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from stepzero.measures.checks import checked, require_both_classes, scalar
 from stepzero.measures.ranking import accepted_by_threshold
+
+_LINES, _FAR = 256, 4.0
+"""Lines that are tried, and widths beyond which a row has no part in them."""
+_SMALLEST = 1e-7
 
 
 class Confusion(NamedTuple):
@@ -87,6 +92,42 @@ def best_f1_threshold(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.A
     values = 2 * curve.true_positives / (curve.true_positives + curve.false_positives + total)
     best = int(np.argmax(values))
     return Threshold(line_below(curve.thresholds, best), float(values[best]))
+
+
+def smooth_f1_threshold(target: npt.ArrayLike, score: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> Threshold:
+    """Return the threshold with the largest F1 of smoothed counts; its ``f1`` is the plain one on these rows.
+
+    Where few negatives reach the positives' scores, the best line of a sample lies just above the highest of them,
+    and each sample has another one. So every row counts as accepted with the probability that a normal error of its
+    log-odds (of its score, where scores are no probabilities) would lift it to the line. The error's width is
+    Silverman's for the positives: "Density Estimation", 1986, equation 3.31.
+
+    Raises:
+        InputError: Only one class is there, or the arrays do not fit.
+    """
+    positive, values, weights = checked(target, score, weight)
+    require_both_classes(positive, "smooth_f1_threshold")
+    is_probability = bool(values.min() >= 0 and values.max() <= 1)
+    places = _log_odds(values) if is_probability else values
+    width = _silverman(places[positive])
+    lines = np.linspace(float(np.min(places[positive])), float(np.max(places)), _LINES)
+    near = places > lines[0] - _FAR * width
+    accepted = norm.cdf((places[near] - lines[:, None]) / width)
+    true, total = accepted @ (weights * positive)[near], float((weights * positive).sum())
+    best = float(lines[int(np.argmax(2 * true / (accepted @ weights[near] + total)))])
+    line = 1 / (1 + float(np.exp(-best))) if is_probability else best
+    return Threshold(line, float(f1(positive, values >= line, weights)))
+
+
+def _log_odds(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    inside = np.clip(values, _SMALLEST, 1 - _SMALLEST)
+    return np.asarray(np.log(inside) - np.log1p(-inside), dtype=np.float64)
+
+
+def _silverman(places: npt.NDArray[np.float64]) -> float:
+    low, high = np.percentile(places, [25, 75])
+    spread = min(float(places.std()), float(high - low) / 1.349) or float(places.std())
+    return max(0.9 * spread * float(len(places)) ** -0.2, _SMALLEST)
 
 
 def line_below(thresholds: npt.NDArray[np.float64], index: int) -> float:

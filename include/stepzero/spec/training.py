@@ -186,6 +186,8 @@ class Threshold(Section):
     """
 
     maximise: Literal["f1"] | None = None
+    smooth: bool = False
+    """Whether F1 is smoothed: for few negatives of great weight, where the best line of a sample is an accident."""
     minimise: Literal["cost"] | None = None
     false_negative: float | str | None = None
     """Price of a positive that is not found."""
@@ -196,6 +198,9 @@ class Threshold(Section):
     def _one_way(self) -> Threshold:
         if self.maximise and self.minimise:
             msg = "a threshold is chosen one way: maximise: f1, or minimise: cost"
+            raise ValueError(msg)
+        if self.smooth and self.minimise:
+            msg = "smooth goes with maximise: f1; what mistakes cost is counted as it is"
             raise ValueError(msg)
         prices = (self.false_negative, self.false_positive)
         if self.minimise and None in prices:
