@@ -8,9 +8,9 @@ stratified folds, repeated. Whoever is compared learns from the other folds, and
 payments of the first three hours, none of which is judged; each row weighs what it stands for. Inside each outer
 training part the engine does what a run does: tune every cell on 5 inner folds, choose the winner and its threshold
 by the smoothed F1 of out-of-fold scores. Outer folds are pooled: each repeat scores every row once by a model that
-never saw it. Intervals: 95 %, from drawing rows (the same in all repeats); gains are paired, each draw measures both. Beside it:
-XGBoost and random forest as they come, threshold 0.5, every cell by itself, and what could be had with hindsight: the
-best cell and the best line by the outer rows themselves.
+never saw it. Intervals: 95 %, from drawing rows (the same in all repeats); gains are paired, each draw measures both.
+Beside it: XGBoost and random forest as they come, threshold 0.5, every cell by itself, and what could be had with
+hindsight: the best cell and the best line by the outer rows themselves.
 
 What is done is kept: the same command goes on where it was ended. The last line is JSON.
 """

@@ -127,7 +127,7 @@ def _log_odds(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _silverman(places: npt.NDArray[np.float64]) -> float:
     low, high = np.percentile(places, [25, 75])
     spread = min(float(places.std()), float(high - low) / 1.349) or float(places.std())
-    return max(0.9 * spread * float(len(places)) ** -0.2, _SMALLEST)
+    return max(0.9 * spread * float(np.power(len(places), -0.2)), _SMALLEST)
 
 
 def line_below(thresholds: npt.NDArray[np.float64], index: int) -> float:
