@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from stepzero.core.errors import InputError
-from stepzero.measures.decisions import best_f1_threshold, confusion, f1, precision, recall
+from stepzero.measures.decisions import best_f1_threshold, confusion, f1, precision, recall, smooth_f1_threshold
 from stepzero.measures.ranking import average_precision, roc_auc
 from stepzero.measures.uncertainty import draw_counts, intervals
 from stepzero.measures.weights import base_rate_weights
@@ -72,7 +72,38 @@ def test_large_random_data_without_weights() -> None:
     assert roc_auc(target, score) == pytest.approx(reference.roc_auc_score(target, score))
 
 
-@pytest.mark.parametrize("measure", [average_precision, roc_auc, best_f1_threshold])
+def _overlapping(generator: np.random.Generator, positives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rare positives, some of them hard, and negatives of great weight with a long tail."""
+    easy = generator.random(positives) < 0.82
+    found = np.where(easy, generator.normal(5, 2.5, positives), generator.normal(-5, 2, positives))
+    others = -8 + 1.3 * generator.standard_t(5, 30 * positives)
+    target = np.r_[np.ones(positives), np.zeros(len(others))]
+    return target, np.r_[found, others], np.where(target == 1, 1.0, 18.81)
+
+
+def test_a_smoothed_line_is_nearer_to_the_best_one_of_the_population_than_the_best_one_of_a_sample() -> None:
+    generator = np.random.default_rng(1)
+    target, score, weight = _overlapping(generator, 20_000)
+    found: dict[str, list[float]] = {"best": [], "smooth": []}
+    for _ in range(12):
+        sample = _overlapping(generator, 300)
+        for name, choose in (("best", best_f1_threshold), ("smooth", smooth_f1_threshold)):
+            found[name].append(f1(target, score >= choose(*sample).value, weight))
+    assert np.mean(found["smooth"]) > np.mean(found["best"]) + 0.003, found
+    assert np.std(found["smooth"]) < np.std(found["best"]) / 2, found
+    assert np.mean(found["smooth"]) > best_f1_threshold(target, score, weight).f1 - 0.01
+
+
+def test_a_smoothed_line_is_one_of_log_odds_where_scores_are_probabilities() -> None:
+    target, odds, weight = _overlapping(np.random.default_rng(2), 300)
+    probability = smooth_f1_threshold(target, 1 / (1 + np.exp(-odds)), weight)
+    plain = smooth_f1_threshold(target, odds, weight)
+    assert np.log(probability.value / (1 - probability.value)) == pytest.approx(plain.value, abs=1e-6)
+    assert probability.f1 == plain.f1 == f1(target, odds >= plain.value, weight)
+    assert smooth_f1_threshold([0, 1, 1], [0.0, 1.0, 1.0]).f1 == 1, "scores of 0 and 1 have no log-odds"
+
+
+@pytest.mark.parametrize("measure", [average_precision, roc_auc, best_f1_threshold, smooth_f1_threshold])
 def test_one_class_only_is_told(measure: object) -> None:
     with pytest.raises(InputError, match=r"got 3 rows, 0 of them positive\. Allowed: rows of both classes"):
         measure([0, 0, 0], [0.1, 0.2, 0.3])  # type: ignore[operator]

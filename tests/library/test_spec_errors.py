@@ -43,6 +43,11 @@ def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
             r"minimise: cost needs the prices of both mistakes: false_negative and false_positive",
         ),
         ("threshold: {maximise: f1}", "threshold: {false_positive: 2}", r"prices are for minimise: cost"),
+        (
+            "threshold: {maximise: f1}",
+            "threshold: {minimise: cost, smooth: true, false_negative: 2, false_positive: 1}",
+            r"smooth goes with maximise: f1; what mistakes cost is counted as it is",
+        ),
         ("winner: best", "winner: fastest", r"evaluate\.winner: got 'fastest'\. Allowed: Input should be 'best' or"),
         ("explain: [tree,", "explain: [trees,", r"evaluate\.explain.*: got 'trees'\. Allowed: Input should be 'tree'"),
         ("metric: average_precision\n", "metric: accurracy\n", r"train\.metric: .*unknown metric 'accurracy'"),
