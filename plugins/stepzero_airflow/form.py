@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from stepzero.core.stages import STAGES
+from stepzero.spec.kinds import SEARCHED
 from stepzero.spec.plan import Form
 from stepzero.spec.training import SAMPLERS
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from stepzero.spec.environment import Environment
     from stepzero.spec.use_case import UseCase
 
-METRICS = ("average_precision", "roc_auc", "f1")
-"""What the form offers; a use case may declare others."""
 _REPRODUCE = "Reproduce"
 _EXPERT = "More"
 
@@ -57,7 +56,7 @@ def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
     return {
         "samplers": _several(
             samplers,
-            list(dict.fromkeys([*samplers, *SAMPLERS])),
+            list(dict.fromkeys([*samplers, *(SAMPLERS if _has_classes(use_case) else ())])),
             title="Samplers",
             help="Ways to balance the classes, applied inside training folds only.",
         ),
@@ -88,14 +87,19 @@ def _several(chosen: list[str], offered: list[str], *, title: str, help: str) ->
     )
 
 
+def _has_classes(use_case: UseCase) -> bool:
+    return use_case.problem is None or use_case.problem.kind == "classification"
+
+
 def _metric(use_case: UseCase) -> Param:
-    declared = use_case.train.metric if use_case.train else METRICS[0]
+    offered = SEARCHED[use_case.problem.kind if use_case.problem else "classification"]
+    declared = use_case.train.metric if use_case.train else offered[0]
     return Param(
         declared,
         type="string",
-        enum=list(dict.fromkeys([declared, *METRICS])),
+        enum=list(dict.fromkeys([declared, *offered])),
         title="Metric",
-        description="What the grid search and the choice of the winner maximise, on out-of-fold rows.",
+        description="What the search and the choice of the winner go by, on out-of-fold rows.",
     )
 
 
@@ -147,6 +151,14 @@ def _more(use_case: UseCase) -> dict[str, Param]:
             values_display={"declared": f"As declared: {declared}", "batch": "This batch alone"},
             title="Window",
             description="Which accepted batches the run trains on.",
+            section=_EXPERT,
+        ),
+        "earlier": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            title="Earlier batches",
+            description="Partitions of accepted batches to train on besides this one. Empty: what the window says.",
             section=_EXPERT,
         ),
         "recompute": Param(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from stepzero.adapters.libsvm import check_lines, read_libsvm
 from stepzero.adapters.spark import quoted
 from stepzero.core.errors import InputError, RuleError, bare, did_you_mean
 
@@ -55,6 +56,10 @@ def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source
         return read_undeclared(session, store, batch)
     if source.format == "parquet":
         return _read_parquet(session, store, batch, source)
+    if source.format == "libsvm":
+        for file in batch.files:
+            check_lines(f"landed file {file.uri}", _head(store, file, "lines of libsvm"))
+        return read_libsvm(session, [_url(store, file.uri) for file in batch.files], source, UNREADABLE)
     if source.format == "csv":
         for file in batch.files:
             check_header(store, file, list(source.columns))
@@ -165,6 +170,8 @@ def format_of(names: Sequence[str]) -> str:
 
 
 def _found_columns(session: SparkSession, store: Store, file: BatchFile, source: Source | None) -> Columns:
+    if source is not None and source.format == "libsvm":
+        return [(name, "") for name in source.columns]
     if (source.format if source else format_of([file.uri])) == "json":
         return [(name, "") for name in session.read.json(_url(store, file.uri)).columns]
     if (source.format if source else format_of([file.uri])) == "csv":
@@ -342,11 +349,11 @@ def read_undeclared(session: SparkSession, store: Store, batch: Batch, *, multil
     return frame.withColumn(UNREADABLE, functions.array().cast("array<string>"))
 
 
-def _head(store: Store, file: BatchFile) -> list[str]:
+def _head(store: Store, file: BatchFile, allowed: str = "CSV with a header") -> list[str]:
     """Return the first lines of a text file.
 
     Raises:
-        InputError: It is empty, binary, or no table with a header.
+        InputError: It is empty, binary, or a document of another kind.
     """
     with store.open_any(file.uri) as stream:
         data: bytes = stream.read(_HEAD_BYTES) if not file.uri.endswith(".gz") else _unzipped(stream.read(_HEAD_BYTES))
@@ -358,9 +365,7 @@ def _head(store: Store, file: BatchFile) -> list[str]:
     elif data.lstrip()[:1] in {b"<", b"{", b"["}:
         problem = f"text that begins with {data.lstrip()[:20]!r}"
     if problem:
-        raise InputError(
-            f"landed file {file.uri}", value=bare(problem), allowed="CSV with a header", action="land the right file"
-        )
+        raise InputError(f"landed file {file.uri}", value=bare(problem), allowed=allowed, action="land the right file")
     return data.decode("utf-8-sig", errors="replace").splitlines()
 
 

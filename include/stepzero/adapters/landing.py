@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import tempfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepzero.adapters.libsvm import check_lines
 from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 
@@ -63,6 +65,35 @@ def land_days(store: Store, source: Source, path: Path) -> dict[str, str]:
     return landed
 
 
+def land_parts(store: Store, source: Source, path: Path) -> list[str]:
+    """Cut a file of lines into its declared number of parts, in its order, and land each; return their URIs.
+
+    Of 4,177 rows the first half has 2,088. A header stands in every part.
+
+    Raises:
+        InputError: The file is not what the source declares, is not made of lines, or has fewer rows than parts.
+        StoreFullError: No room is left.
+    """
+    if source.parts == 1:
+        return [land(store, source, path)]
+    suffix = inspect(source, path)
+    if source.format == "parquet" or source.multiline:
+        raise _wrong(path, f"a file of {source.format}", "lines, one a row, to be cut into parts")
+    data = gzip.decompress(path.read_bytes()) if suffix.endswith(".gz") else path.read_bytes()
+    lines = [line for line in data.splitlines(keepends=True) if line.strip()]
+    head, rows = (lines[:1], lines[1:]) if source.format == "csv" else ([], lines)
+    if len(rows) < source.parts:
+        raise _wrong(path, f"{len(rows)} rows", f"at least one row for each of {source.parts} parts")
+    borders = [len(rows) * number // source.parts for number in range(source.parts + 1)]
+    landed = []
+    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
+        for number, (first, last) in enumerate(pairwise(borders), start=1):
+            part = Path(folder) / f"part-{number}{suffix.removesuffix('.gz')}"
+            part.write_bytes(b"".join([*head, *rows[first:last]]))
+            landed.append(land(store, source, part))
+    return landed
+
+
 def inspect(source: Source, path: Path) -> str:
     """Look at the beginning of a file; return the suffix under which it lands.
 
@@ -78,7 +109,9 @@ def inspect(source: Source, path: Path) -> str:
         if not head.startswith(_PARQUET):
             raise _wrong(path, f"a file that begins with {head[:4]!r}", "a Parquet file, as the source declares")
         return ".parquet"
-    if source.format == "csv":
+    if source.format == "libsvm":
+        check_lines(f"data file {path}", _decoded(path, text).splitlines())
+    elif source.format == "csv":
         _check_header(source, path, _decoded(path, text))
     else:
         _decoded(path, text)

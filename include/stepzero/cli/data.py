@@ -23,7 +23,8 @@ def generate(
     output: Annotated[Path | None, typer.Option(help="File to write: .csv or .csv.gz.")] = None,
 ) -> None:
     """Write generated rows to a file."""
-    from stepzero.generators import generator_for, write_csv
+    from stepzero.generators import generator_for, write_file
+    from stepzero.spec.load import load_use_case
 
     generator = generator_for(use_case)
     if bad == "list":
@@ -32,7 +33,8 @@ def generate(
     path = output or Path(f"{use_case}.csv")
     frame = generator.generate(seed=seed) if rows is None else generator.generate(rows=rows, seed=seed)
     if bad is None:
-        write_csv(path, frame)
+        source = load_use_case(use_case).source
+        write_file(path, frame, source.format if source else "csv")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(generator.bad(bad, frame, seed))

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from stepzero.adapters.store import Store
-from stepzero.cli.run_results import METRICS, RunResults, find_run
+from stepzero.cli.run_results import METRICS, NUMBER_METRICS, RunResults, find_run
 from stepzero.spec.load import load_environment
 
-_HEADINGS = {"f1": "F1", "roc_auc": "ROC AUC", "average_precision": "average precision"}
+_HEADINGS = {"f1": "F1", "roc_auc": "ROC AUC", "average_precision": "average precision", "rmse": "RMSE", "mae": "MAE",
+             "r2": "R²"}  # fmt: skip
 
 
 def results(
@@ -56,31 +57,50 @@ def print_results(found: RunResults) -> None:
     console = Console(width=max(Console().width, _WIDTH))
     if found.table:
         console.print(_table(found))
+    for sentence in _contest(found):
+        console.print(sentence, markup=False, highlight=False)
     if found.verdict:
         console.print(found.verdict, markup=False, highlight=False)
     winner = found.champion
     if winner:
+        line = "" if winner["threshold"] is None else f", threshold {winner['threshold']:.4g}"
         console.print(
-            f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}, "
-            f"threshold {winner['threshold']:.4g}",
+            f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}{line}",
             markup=False,
             highlight=False,
         )
     console.print(f"{found.use_case} {found.run}: {found.outcome}", markup=False, highlight=False)
 
 
+def _contest(found: RunResults) -> list[str]:
+    """Return what a comparison through endpoints said, and what three random rows would have."""
+    told = found.values("compare_endpoints")
+    contest = told.get("contest") or {}
+    sentences = [contest.get("sentence"), (contest.get("coin_toss") or {}).get("sentence")]
+    return [one for one in [*sentences, (told.get("untouched") or {}).get("sentence")] if one]
+
+
 def _table(found: RunResults) -> Any:
     from rich.table import Table
 
-    winner = found.values("evaluate").get("winner") or {}
+    winner = found.judged.get("winner") or {}
     table = Table(box=None, title="On rows that no training step has seen", title_justify="left")
-    for heading in ("resampler", "model", *(_HEADINGS.get(name, name) for name in METRICS)):
+    numbers = any(isinstance(row.get("rmse"), dict) for row in found.table)
+    names = NUMBER_METRICS if numbers else METRICS
+    for heading in ("resampler", "model", *(_HEADINGS.get(name, name) for name in names)):
         table.add_column(heading, no_wrap=True)
-    for row in sorted(found.table, key=lambda one: -_value(one.get("average_precision"))):
+    for row in sorted(found.table, key=_place):
         best = (row["sampler"], row["model"]) == (winner.get("sampler"), winner.get("model"))
-        cells = [_cell(row.get(name)) for name in METRICS]
+        cells = [_cell(row.get(name)) for name in names]
         table.add_row(row["sampler"], row["model"], *cells, style="bold green" if best else None)
     return table
+
+
+def _place(row: dict[str, Any]) -> float:
+    """Return what rows are sorted by: the best first, failed ones last."""
+    if isinstance(row.get("rmse"), dict):
+        return float(row["rmse"]["value"])
+    return -_value(row.get("average_precision"))
 
 
 def _cell(metric: Any) -> str:

@@ -16,9 +16,12 @@ _ERROR = re.compile(r"(?P<label>.+)\.error-(?P<try>\d*)(?P<rest>.*)\.json")
 DAYS = "days"
 """Folder of what the gate said about a window's earlier days: a bad day is left out, and refuses no run."""
 METRICS = ("f1", "precision", "recall", "roc_auc", "average_precision")
+NUMBER_METRICS = ("rmse", "mae", "r2", "accuracy")
+"""Of a regression."""
 FAILED_AT = {
     "quality_gate": "failed at the gate",
     "evaluate": "not promoted",
+    "compare_endpoints": "not promoted",
     "register": "not better than the champion",
     "approve": "rejected",
 }
@@ -139,12 +142,17 @@ class RunResults:
     @property
     def table(self) -> list[dict[str, Any]]:
         """Return the rows of the results: sampler, model, metrics with intervals."""
-        return list(self.values("evaluate").get("table") or [])
+        return list(self.judged.get("table") or [])
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """Return what chose the winner: the comparison through endpoints, where there was one, else `evaluate`."""
+        return self.values("compare_endpoints") or self.values("evaluate")
 
     @property
     def champion(self) -> dict[str, Any] | None:
         """Return the winner with its version, where the run deployed it."""
-        winner = self.values("evaluate").get("winner")
+        winner = self.judged.get("winner")
         if not winner or self.outcome != "deployed":
             return None
         return {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GENERATORS: dict[str, str] = {
+    "abalone_age": "stepzero.generators.abalone",
     "credit_card_fraud": "stepzero.generators.credit_card",
     "simulated_transactions": "stepzero.generators.transactions",
 }
@@ -49,6 +50,15 @@ def generator_for(use_case: str) -> Generator:
     return cast("Generator", importlib.import_module(GENERATORS[use_case]))
 
 
+def write_file(path: Path, frame: pd.DataFrame, form: str) -> Path:
+    """Write a frame in a source's format: as libsvm, or else as `write_csv` does."""
+    if form != "libsvm":
+        return write_csv(path, frame)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_libsvm(frame))
+    return path
+
+
 def write_csv(path: Path, frame: pd.DataFrame) -> Path:
     """Write a frame as CSV, packed when the name ends in ``.gz``; the same frame gives the same bytes."""
     data = to_csv(frame)
@@ -60,3 +70,12 @@ def write_csv(path: Path, frame: pd.DataFrame) -> Path:
 def to_csv(frame: pd.DataFrame) -> bytes:
     """Return a frame as CSV with a header, without its index."""
     return str(frame.to_csv(index=False, lineterminator="\n")).encode()
+
+
+def to_libsvm(frame: pd.DataFrame) -> bytes:
+    """Return a frame of numbers as libsvm, its first column the label; whole numbers without a point."""
+    lines = [
+        " ".join([f"{row[0]:g}", *(f"{index}:{value:.10g}" for index, value in enumerate(row[1:], 1))])
+        for row in frame.itertuples(index=False)
+    ]
+    return ("\n".join(lines) + "\n").encode()

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from stepzero.core.errors import InputError, bare
-from stepzero.learning.metrics import DECISIONS, RANKINGS, Metric, make_metric
+from stepzero.learning.metrics import MEASURES, Metric, make_metric
 from stepzero.measures.checks import Floats
+from stepzero.measures.regression import REGRESSIONS
 from stepzero.measures.uncertainty import intervals
 
 
@@ -45,6 +46,7 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
     confidence: float = 0.95,
     bootstrap: int = 500,
     seed: int = 0,
+    regression: bool = False,
 ) -> Comparison:
     """Compare two models' scores of the same rows; every draw measures both, so common luck cancels out.
 
@@ -52,7 +54,7 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
     decisions (0 or 1) to compare two thresholds.
 
     Args:
-        target: 1 where positive, 0 elsewhere.
+        target: 1 where positive, 0 elsewhere; the number itself where the metric is one of a regression.
         weight: Weight of each row; None counts every row once.
         challenger: Scores of the new model.
         champion: Scores of the one that serves.
@@ -61,23 +63,26 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
         confidence: Share of draws within the interval.
         bootstrap: Number of draws.
         seed: Same seed, same interval.
+        regression: Whether the target is a number, for a metric of the user's own.
 
     Raises:
         InputError: The arrays do not fit, or a metric of the user's own has no frame.
         SpecError: The metric cannot be imported.
     """
     judge = make_metric(metric)
-    rows = np.asarray(target, dtype=np.int64)
+    numbers = regression or metric in REGRESSIONS
+    rows = np.asarray(target, dtype=np.float64 if numbers else np.int64)
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)
     scores = [np.asarray(score, dtype=np.float64) for score in (challenger, champion)]
-    measure = _of_draws(judge) if metric in {*RANKINGS, *DECISIONS} else _row_by_row(judge, weights, frame)
+    measure = _of_draws(judge) if metric in MEASURES else _row_by_row(judge, weights, frame)
 
     def difference(drawn: Floats) -> Any:
         new, old = (measure(rows, score, drawn) for score in scores)
         return new - old if judge.greater_is_better else old - new
 
     options: dict[str, Any] = {"confidence": confidence, "draws": bootstrap, "seed": seed}
-    found = intervals({"difference": difference}, rows, weights, **options)["difference"]
+    strata = np.zeros(len(rows)) if numbers else rows
+    found = intervals({"difference": difference}, strata, weights, **options)["difference"]
     new, old = (float(np.asarray(measure(rows, score, weights))) for score in scores)
     return Comparison(challenger=new, champion=old, difference=found.value, low=found.low, high=found.high)
 

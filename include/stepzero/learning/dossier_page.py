@@ -19,12 +19,18 @@ TITLES = {
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "accuracy": "accuracy (100 less the error in percent)",
     "brier": "Brier score, corrected",
     "brier_before_correction": "Brier score, as learned",
     "cost": "mean cost of a row",
 }
 TABLE = ("average_precision", "roc_auc", "f1", "precision", "recall")
-WIDE = {"table", "calibration", "tree", "shap_local"}
+NUMBER_TABLE = ("rmse", "mae", "r2", "accuracy")
+"""Of a regression."""
+WIDE = {"table", "calibration", "tree", "shap_local", "predictions", "errors"}
 """Pictures that would be unreadable at a phone's width."""
 _STATES: dict[str, State] = {"PASS": "good", "QUARANTINE": "warning", "FAIL": "bad"}
 _SHORT = 12
@@ -135,22 +141,28 @@ def _results(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Marku
         parts.append(_table(dossier))
     curves = {"precision_recall": "Precision and recall of every cell", "roc": "ROC curves of every cell"}
     parts.append(beside(*_pictures(pictures, curves)))
+    numbers = {"predictions": "Predictions against the truth", "errors": "Errors along the truth"}
+    parts += _pictures(pictures, numbers)
     return section("Results on untouched rows", *parts)
 
 
 def _table(dossier: Mapping[str, Any]) -> Markup:
     against = {(one["sampler"], one["model"]): one for one in (dossier["comparison"] or {}).get("cells", [])}
     winner = dossier["model"].get("sampler"), dossier["model"].get("model")
-    rows = []
+    rows, names = [], _metrics_of(dossier["table"])
     for row in dossier["table"]:
         cell = row["sampler"], row["model"]
         if row["failed"]:
-            rows.append([*cell, badge("failed", "bad"), row["failed"], *[None] * (len(TABLE) - 1)])
+            rows.append([*cell, badge("failed", "bad"), row["failed"], *[None] * (len(names) - 1)])
         else:
             said = badge("promoted", "good") if cell == winner else _against(against.get(cell))
-            rows.append([*cell, said, *(_interval(row[name]) for name in TABLE)])
-    columns = ["resampler", "model", "against the promoted one", *(TITLES[name] for name in TABLE)]
+            rows.append([*cell, said, *(_interval(row[name]) for name in names)])
+    columns = ["resampler", "model", "against the promoted one", *(TITLES[name] for name in names)]
     return table(columns, rows, caption="With confidence intervals; differences after Holm's correction")
+
+
+def _metrics_of(table: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return NUMBER_TABLE if any("rmse" in row for row in table) else TABLE
 
 
 def _against(one: Mapping[str, Any] | None) -> str:

@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stepzero.core.errors import InputError, bare
+from stepzero.core.errors import InputError, StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.folds import Fold
-from stepzero.learning.metrics import DECISIONS, RANKINGS
+from stepzero.learning.metrics import DECISIONS, MEASURES, RANKINGS
 from stepzero.learning.prior import Prior, learned_prior
 from stepzero.learning.sentinels import Finding
 from stepzero.learning.table import Table
 from stepzero.measures.calibration import brier
-from stepzero.measures.checks import Floats
+from stepzero.measures.checks import Booleans, Floats
 from stepzero.measures.cost import Price, best_cost_threshold, mean_cost
 from stepzero.measures.decisions import best_f1_threshold, smooth_f1_threshold
 from stepzero.measures.uncertainty import Interval, intervals
+from stepzero.spec.kinds import CLASSIFICATION_METRICS, FALLBACK_METRIC, METRICS, SMALL_IS_GOOD
 from stepzero.spec.training import Evaluate, Promote, Threshold
 
-TABLE_METRICS = ("average_precision", "roc_auc", "f1", "precision", "recall")
+TABLE_METRICS = CLASSIFICATION_METRICS
 BRIER, BRIER_BEFORE, COST = "brier", "brier_before_correction", "cost"
 """What is measured beside the table's metrics: small is good."""
 UNCORRECTED = "uncorrected"
@@ -40,8 +41,8 @@ class Cell:
     parameters: dict[str, Any]
     score: float
     """Mean of the fold scores that the search chose by."""
-    threshold: float
-    """From its out-of-fold scores."""
+    threshold: float | None
+    """From its out-of-fold scores; None of a regression, which decides nothing."""
     metrics: dict[str, Interval]
     """On the held-out rows."""
     test_score: Floats
@@ -60,6 +61,25 @@ class Cell:
     def name(self) -> str:
         """Return sampler and model."""
         return f"{self.sampler} × {self.model}"
+
+    @property
+    def line(self) -> float:
+        """Return the threshold.
+
+        Raises:
+            StageError: There is none.
+        """
+        if self.threshold is None:
+            raise StageError(
+                f"threshold of {self.name}", value=None, allowed="a number", action="classify: regressions predict"
+            )
+        return self.threshold
+
+    @property
+    def decisions(self) -> Booleans:
+        """Return which held-out rows count as positive."""
+        decided: Booleans = self.test_score >= self.line
+        return decided
 
     def row(self) -> dict[str, Any]:
         """Return the cell's row of the table."""
@@ -87,8 +107,13 @@ def make_prior(everything: Fold, train: Table, estimator: Any, *, sample_weight:
     return learned_prior(labels, weight, estimator, true)
 
 
-def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Threshold) -> float:
-    """Return the line with the best F1, or the least cost, on out-of-fold scores, weighted as metrics are."""
+def choose_threshold(out_of_fold: pd.DataFrame, train: Table, threshold: Threshold) -> float | None:
+    """Return the line with the best F1, or the least cost, on out-of-fold scores, weighted as metrics are.
+
+    A regression has none.
+    """
+    if train.is_regression:
+        return None
     judged = np.flatnonzero(train.judged)
     score, train = out_of_fold["score"].to_numpy()[judged], train.rows(judged)
     if threshold.minimise:
@@ -107,42 +132,71 @@ def prices(threshold: Threshold, table: Table) -> dict[str, Price]:
     return {name: _price(name, price, table) for name, price in named.items()}
 
 
+def table_metrics(table: Table) -> tuple[str, ...]:
+    """Return the metrics that the table shows."""
+    return METRICS[table.kind]
+
+
 def measure(
-    score: Floats, threshold: float, test: Table, evaluate: Evaluate, seed: int, uncorrected: Floats | None = None
+    score: Floats,
+    threshold: float | None,
+    test: Table,
+    evaluate: Evaluate,
+    seed: int,
+    uncorrected: Floats | None = None,
 ) -> dict[str, Interval]:
     """Return every metric on held-out rows, and Brier scores and cost where they can be told, from the same draws."""
-    target, decision = test.target, score >= threshold
-    measures: dict[str, tuple[Any, Any]] = {name: (RANKINGS[name], score) for name in RANKINGS}
-    measures |= {name: (DECISIONS[name], decision) for name in DECISIONS}
+    target = test.target
+    measures = _kind_measures(score, threshold, test)
     if uncorrected is not None:
         measures |= {BRIER: (brier, score), BRIER_BEFORE: (brier, uncorrected)}
     if evaluate.threshold.minimise:
         priced = prices(evaluate.threshold, test)
+        decision = measures["f1"][1]
         measures[COST] = (lambda target, values, weight: mean_cost(target, values, weight, **priced), decision)
     statistics = {
         name: lambda weight, measure=function, values=values: measure(target, values, weight)
         for name, (function, values) in measures.items()
     }
     options: dict[str, Any] = {"confidence": evaluate.confidence, "draws": evaluate.bootstrap, "seed": seed}
-    return intervals(statistics, target, test.weight, **options)
+    return intervals(statistics, test.strata, test.weight, **options)
+
+
+def _kind_measures(score: Floats, threshold: float | None, test: Table) -> dict[str, tuple[Any, Any]]:
+    """Return metric → function and what it looks at."""
+    if test.is_regression or threshold is None:
+        return {name: (MEASURES[name], score) for name in table_metrics(test)}
+    measures: dict[str, tuple[Any, Any]] = {name: (RANKINGS[name], score) for name in RANKINGS}
+    return measures | {name: (DECISIONS[name], score >= threshold) for name in DECISIONS}
 
 
 def judge_promotion(winner: Cell, test: Table, promote: Promote, findings: Sequence[Finding]) -> Verdict:
-    """Return the promotion gates' verdict: required metrics, sentinels, and a model that knows both classes."""
+    """Return the promotion gates' verdict: required metrics, sentinels, and a model that tells rows apart."""
     reasons = [finding.reason() for finding in findings if not finding.passed]
-    reasons += _short_metrics(winner, promote)
-    accepted = int((winner.test_score >= winner.threshold).sum())
-    if accepted in {0, len(test.target)}:
-        observed = f"{accepted} of {len(test.target)} held-out rows accepted"
-        reasons.append(Reason(rule="both classes", column=None, observed=observed, bound="some, but not all"))
-    value = winner.metrics["average_precision"].value
-    subject = f"{winner.name} has average precision {value:.3f} on {len(test.target)} untouched rows"
+    reasons += [*_short_metrics(winner, promote), *_says_one_thing(winner, test)]
+    name = FALLBACK_METRIC[test.kind]
+    value, word = winner.metrics[name].value, {"rmse": "RMSE"}.get(name, name.replace("_", " "))
+    subject = f"{winner.name} has {word} {value:.3f} on {len(test.target)} untouched rows"
     return Verdict(outcome=Outcome.FAIL if reasons else Outcome.PASS, subject=subject, reasons=tuple(reasons))
+
+
+def _says_one_thing(winner: Cell, test: Table) -> list[Reason]:
+    """Return a reason where all held-out rows get the same answer."""
+    rows = len(test.target)
+    if test.is_regression:
+        different = len(np.unique(winner.test_score))
+        observed = f"{different} different predictions for {rows} held-out rows"
+        alike = Reason(rule="more than one prediction", column=None, observed=observed, bound="at least 2")
+        return [alike] if different < 2 else []
+    accepted = int(winner.decisions.sum())
+    observed = f"{accepted} of {rows} held-out rows accepted"
+    one_class = Reason(rule="both classes", column=None, observed=observed, bound="some, but not all")
+    return [one_class] if accepted in {0, rows} else []
 
 
 def table_text(rows: Sequence[dict[str, Any]], winner: Cell) -> str:
     """Return the table of all cells as aligned text; ``>`` marks the winner."""
-    head = ["", "sampler", "model", "out of fold", *TABLE_METRICS]
+    head = ["", "sampler", "model", "out of fold", *winner.metrics]
     lines = [head, *(_text_row(row, winner) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     told = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -155,18 +209,18 @@ def _short_metrics(winner: Cell, promote: Promote) -> list[Reason]:
             rule=f"require {name}",
             column=None,
             observed=f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]",
-            bound=f"at least {bound}",
+            bound=f"at {'most' if name in SMALL_IS_GOOD else 'least'} {bound}",
         )
         for name, bound in promote.require.items()
-        if (interval := winner.metrics[name]).value < bound
+        if (interval := winner.metrics[name]).value != bound and (interval.value > bound) == (name in SMALL_IS_GOOD)
     ]
 
 
 def _text_row(row: dict[str, Any], winner: Cell) -> list[str]:
     mark = ">" if (row["sampler"], row["model"]) == (winner.sampler, winner.model) else ""
     if row["failed"]:
-        return [mark, row["sampler"], row["model"], "failed", row["failed"][:60], *[""] * (len(TABLE_METRICS) - 1)]
-    values = [f"{row[n]['value']:.3f} [{row[n]['low']:.3f}, {row[n]['high']:.3f}]" for n in TABLE_METRICS]
+        return [mark, row["sampler"], row["model"], "failed", row["failed"][:60], *[""] * (len(winner.metrics) - 1)]
+    values = [f"{row[n]['value']:.3f} [{row[n]['low']:.3f}, {row[n]['high']:.3f}]" for n in winner.metrics]
     return [mark, row["sampler"], row["model"], f"{row['out_of_fold_score']:.4f}", *values]
 
 

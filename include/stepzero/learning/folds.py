@@ -52,6 +52,8 @@ class Fold:
         small = Resampled(np.where(source >= 0, np.searchsorted(kept, source), source), self.resampled.synthetic, made)
         features, target = small.apply(self.transformer.transform(table.features.iloc[kept]), table.target[kept])
         weights = table.weight_in_fits
+        if table.is_regression:
+            return TrainingRows(features, target, weights[source])
         means = np.array([weights[table.target == label].mean() for label in (0, 1)])
         weight = np.where(source >= 0, weights[np.maximum(source, 0)], means[target])
         return TrainingRows(features, target, weight)
@@ -67,7 +69,9 @@ class Fold:
         return self.transformer.transform(table.features.iloc[self.validation(table)])
 
     def counts(self, table: Table) -> dict[str, int]:
-        """Return class counts before and after resampling."""
+        """Return class counts before and after resampling; of a regression, rows."""
+        if table.is_regression:
+            return {"rows": len(self.resampled.source)}
         before = table.target if self.name == ALL else table.target[table.training(int(self.name))]
         labels = self.labels(table)
         return {

@@ -20,6 +20,7 @@ from stepzero.core.errors import InputError
 from stepzero.learning.names import load_name
 from stepzero.measures import decisions, ranking
 from stepzero.measures.checks import Floats, Integers
+from stepzero.measures.regression import ERRORS, REGRESSIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,10 @@ Measure = Callable[[Any, Any, Any], Any]
 
 RANKINGS: dict[str, Measure] = {"average_precision": ranking.average_precision, "roc_auc": ranking.roc_auc}
 DECISIONS: dict[str, Measure] = {"f1": decisions.f1, "precision": decisions.precision, "recall": decisions.recall}
+
+
+MEASURES: dict[str, Measure] = {**RANKINGS, **DECISIONS, **REGRESSIONS}
+"""Ours, of either kind of problem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,13 @@ def make_metric(name: str) -> Metric:
     if name in DECISIONS:
         decide = DECISIONS[name]
         return Metric(name=name, function=lambda target, score, weight, _: decide(target, score >= HALF, weight))
+    if name in REGRESSIONS:
+        distance = REGRESSIONS[name]
+        return Metric(
+            name=name,
+            function=lambda target, score, weight, _: distance(target, score, weight),
+            greater_is_better=name not in ERRORS,
+        )
     function = load_name(name, "metric")
     return Metric(
         name=name,

@@ -1,30 +1,31 @@
 """Models: how an estimator is built from parameters, and what one fit can tell about several of them.
 
-An estimator follows scikit-learn's protocol (``fit``, ``predict_proba`` or ``decision_function``,
-``get_params``). Ours are listed in `ALGORITHMS`; somebody else's is a class by dotted name. A class may
+An estimator follows scikit-learn's protocol (``fit``, ``get_params``, and ``predict_proba`` or ``decision_function``
+of a classifier, ``predict`` of a regressor). Ours are listed in `ALGORITHMS`, those that predict numbers in
+`stepzero.learning.regressors`; somebody else's is a class by dotted name. A class may
 offer a shortcut (`stepzero.learning.nested.Shortcut`) as its attribute ``stepzero_shortcut``; none must.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stepzero.core.errors import StageError, bare
 from stepzero.learning.names import load_name
 from stepzero.learning.nested import FirstRounds, FirstTrees, NearestOfMany, Shortcut
+from stepzero.learning.regressors import REGRESSORS, Build
 from stepzero.learning.space import ALGORITHM
-from stepzero.measures.checks import Floats, Integers
+from stepzero.measures.checks import Floats
 from stepzero.spec.training import Model
 
 _NEWTON = {"solver": "newton-cholesky", "max_iter": 200}
 """A few exact steps where the default solver creeps: columns of very different widths."""
-
-Build = Callable[[Mapping[str, Any], int], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class TrainingRows:
     """What an estimator is fitted on."""
 
     features: Floats
-    target: Integers
+    target: npt.NDArray[Any]
     weight: Floats
 
 
@@ -127,18 +128,23 @@ ALGORITHMS: dict[str, tuple[Build, Shortcut | None]] = {
 }
 
 
-def make_algorithm(name: str, model: Model) -> Algorithm:
+def make_algorithm(name: str, model: Model, kind: str = "classification") -> Algorithm:
     """Return how a declared model is built.
+
+    Args:
+        name: Its name in the use case.
+        model: As it is declared.
+        kind: ``classification`` or ``regression``; some of our names mean one estimator here and another there.
 
     Raises:
         SpecError: The class cannot be imported.
     """
     if model.algorithms:
-        several = {own: make_algorithm(own, one) for own, one in model.algorithms.items()}
+        several = {own: make_algorithm(own, one, kind) for own, one in model.algorithms.items()}
         return Algorithm(name=name, build=_none_alone, several=several)
     options: dict[str, Any] = {"fixed": model.parameters, "sample_weight": model.sample_weight}
     if model.estimator is None:
-        build, shortcut = ALGORITHMS[name]
+        build, shortcut = ALGORITHMS[name] if kind == "classification" else REGRESSORS[name]
         return Algorithm(name=name, build=build, shortcut=shortcut, **options)
     made = load_name(model.estimator, "model class")
     shortcut = getattr(made, "stepzero_shortcut", None)
@@ -146,11 +152,13 @@ def make_algorithm(name: str, model: Model) -> Algorithm:
 
 
 def score_rows(estimator: Any, features: Floats) -> Floats:
-    """Return how likely each row is positive: a probability, or a decision function's value.
+    """Return how likely each row is positive: a probability, or a decision function's value; a regressor's number.
 
     Raises:
-        StageError: The estimator has neither, or learned of no positive class.
+        StageError: The estimator has none of them, or learned of no positive class.
     """
+    if is_regressor(estimator):
+        return np.asarray(estimator.predict(features), dtype=np.float64)
     if hasattr(estimator, "predict_proba"):
         return positive_column(estimator, np.asarray(estimator.predict_proba(features), dtype=np.float64))
     if hasattr(estimator, "decision_function"):
@@ -158,9 +166,18 @@ def score_rows(estimator: Any, features: Floats) -> Floats:
     raise StageError(
         f"model class {type(estimator).__name__}",
         value=bare("neither predict_proba nor decision_function"),
-        allowed="an estimator that scores rows",
+        allowed="an estimator that scores rows, or one that says it is a regressor",
         action="wrap it, for example with sklearn.calibration.CalibratedClassifierCV",
     )
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Tell whether an estimator says, in scikit-learn's way, that it predicts numbers."""
+    from sklearn.base import is_regressor as said_to_be
+
+    if hasattr(estimator, "__sklearn_tags__"):
+        return bool(said_to_be(estimator))
+    return getattr(estimator, "_estimator_type", "") == "regressor"
 
 
 def positive_column(estimator: Any, probabilities: Floats) -> Floats:

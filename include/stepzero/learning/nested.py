@@ -45,15 +45,21 @@ class FirstTrees:
 
     def scores(self, fitted: Any, features: Floats, values: Sequence[int]) -> Scores:
         """Add up the trees' votes in order, as the forest itself does, and stop by at each value."""
-        column = int(np.flatnonzero(fitted.classes_ == 1)[0])
         rows = np.asarray(features, dtype=np.float32)
         total = np.zeros(len(rows))
         found: Scores = {}
         for number, tree in enumerate(fitted.estimators_, start=1):
-            total += tree.predict_proba(rows, check_input=False)[:, column]
+            total += self._of_tree(fitted, tree, rows)
             if number in values:
                 found[number] = total / number
         return found
+
+    @staticmethod
+    def _of_tree(fitted: Any, tree: Any, rows: Any) -> Any:
+        if not hasattr(fitted, "classes_"):
+            return tree.predict(rows, check_input=False)
+        column = int(np.flatnonzero(fitted.classes_ == 1)[0])
+        return tree.predict_proba(rows, check_input=False)[:, column]
 
 
 class FirstRounds:
@@ -67,6 +73,8 @@ class FirstRounds:
 
     def scores(self, fitted: Any, features: Floats, values: Sequence[int]) -> Scores:
         """Predict with the first k rounds for each value."""
+        if not hasattr(fitted, "predict_proba"):
+            return {value: fitted.predict(features, iteration_range=(0, value)).astype(np.float64) for value in values}
         column = int(np.flatnonzero(fitted.classes_ == 1)[0])
         return {
             value: fitted.predict_proba(features, iteration_range=(0, value))[:, column].astype(np.float64)

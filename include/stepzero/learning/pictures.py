@@ -86,7 +86,7 @@ def roc_picture(cells: Sequence[Cell], winner: Cell, test: Table) -> bytes:
 
 def confusion_picture(winner: Cell, test: Table) -> bytes:
     """Draw the confusion matrix of the winner: held-out rows as they are, not weighted."""
-    cells = confusion(test.target, winner.test_score >= winner.threshold)
+    cells = confusion(test.target, winner.decisions)
     counts = np.array([[cells.true_negatives, cells.false_positives], [cells.false_negatives, cells.true_positives]])
     shares = counts / counts.sum(axis=1, keepdims=True)
     with figure(5.6, 4.8) as (made, axis):
@@ -110,7 +110,7 @@ def threshold_picture(winner: Cell, train: Table) -> bytes:
     recall, precision = _precision_recall(curve)
     both = precision[1:] + recall[1:]
     f1 = np.divide(2 * precision[1:] * recall[1:], both, out=np.zeros_like(both), where=both > 0)
-    small = 0 < winner.threshold < SMALL
+    small = 0 < winner.line < SMALL
     with figure(7, 5) as (made, axis):
         if small:
             logarithmic(axis)

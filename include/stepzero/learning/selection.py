@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 
 from stepzero.learning.evaluation import UNCORRECTED, Cell
-from stepzero.learning.metrics import DECISIONS, RANKINGS, Metric
+from stepzero.learning.metrics import DECISIONS, MEASURES, Metric
 from stepzero.learning.table import Table
 from stepzero.measures.checks import Floats
 from stepzero.measures.significance import draws_for, holm, paired_difference, standard_error
 from stepzero.measures.uncertainty import draw_statistics
+from stepzero.spec.kinds import FALLBACK_METRIC, SMALL_IS_GOOD
 from stepzero.spec.training import Evaluate
 
-FALLBACK_METRIC = "average_precision"
-"""A metric of the user's own decides the search; its draws would take minutes, so that cells are compared by this."""
 NO_SAMPLER = "none"
 _MOST_NAMES = 3
 
@@ -87,7 +86,8 @@ class Comparisons:
     promoted: str
     metric: str
     rows: int
-    positives: int
+    positives: int | None
+    """None of a regression."""
     draws: int
     confidence: float
     cells: tuple[Compared, ...]
@@ -105,13 +105,14 @@ class Comparisons:
             )
         }
         told = "; ".join(f"{word} {_listed(names)}" for word, names in groups.items() if names)
-        rows = f"{self.rows} held-out rows with {self.positives} positives"
+        rows = f"{self.rows} held-out rows" + ("" if self.positives is None else f" with {self.positives} positives")
         level = f"{self.confidence:.0%} confidence, Holm's correction for {len(self.cells)} comparisons"
         return f"By {_words(self.metric)} on {rows}, {self.promoted} {told} ({level})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON for the dossier."""
-        method = "paired stratified bootstrap on held-out rows, two-sided, Holm's correction over the table"
+        strata = "" if self.positives is None else "stratified "
+        method = f"paired {strata}bootstrap on held-out rows, two-sided, Holm's correction over the table"
         return {**asdict(self), "method": method, "sentence": self.sentence()}
 
 
@@ -142,16 +143,18 @@ def compare_cells(
     promoted: Cell, cells: Sequence[Cell], test: Table, metric: str, evaluate: Evaluate, seed: int
 ) -> Comparisons:
     """Compare every other cell with the promoted one on the same draws of held-out rows."""
-    name = metric if metric in {*RANKINGS, *DECISIONS} else FALLBACK_METRIC
+    # A metric of the user's own decides the search; its draws would take minutes, and another one stands in.
+    name = metric if metric in MEASURES else FALLBACK_METRIC[test.kind]
+    sign = -1.0 if name in SMALL_IS_GOOD else 1.0
     others = [cell for cell in cells if cell is not promoted]
     draws = max(evaluate.bootstrap, draws_for(len(others), evaluate.confidence))
     statistics = {cell.name: _statistic(cell, test, name) for cell in [promoted, *others]}
-    drawn = draw_statistics(statistics, test.target, test.weight, draws=draws, seed=seed)
+    drawn = draw_statistics(statistics, test.strata, test.weight, draws=draws, seed=seed)
     values = {one: float(np.asarray(statistic(test.weight))) for one, statistic in statistics.items()}
     found = [
         paired_difference(
-            values[promoted.name] - values[cell.name],
-            drawn[promoted.name] - drawn[cell.name],
+            sign * (values[promoted.name] - values[cell.name]),
+            sign * (drawn[promoted.name] - drawn[cell.name]),
             confidence=evaluate.confidence,
         )
         for cell in others
@@ -174,7 +177,7 @@ def compare_cells(
         promoted=promoted.name,
         metric=name,
         rows=len(test.target),
-        positives=int(test.target.sum()),
+        positives=None if test.is_regression else int(test.target.sum()),
         draws=draws,
         confidence=evaluate.confidence,
         cells=tuple(compared),
@@ -182,9 +185,9 @@ def compare_cells(
 
 
 def _statistic(cell: Cell, test: Table, name: str) -> Any:
-    if name in RANKINGS:
-        return lambda weight: RANKINGS[name](test.target, cell.test_score, weight)
-    decision: Floats = (cell.test_score >= cell.threshold).astype(np.float64)
+    if name not in DECISIONS:
+        return lambda weight: MEASURES[name](test.target, cell.test_score, weight)
+    decision: Floats = cell.decisions.astype(np.float64)
     return lambda weight: DECISIONS[name](test.target, decision, weight)
 
 
@@ -209,4 +212,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _words(name: str) -> str:
-    return {"roc_auc": "ROC AUC", "f1": "F1"}.get(name, name.replace("_", " "))
+    return {"roc_auc": "ROC AUC", "f1": "F1", "rmse": "RMSE", "mae": "MAE"}.get(name, name.replace("_", " "))

@@ -71,9 +71,30 @@ def check_prevalence(train: Table, test: Table) -> Finding:
     )
 
 
+def check_mean(train: Table, test: Table) -> Finding:
+    """Check that the held-out rows have the training rows' mean target: `check_prevalence` for numbers.
+
+    A row's side is chance, so the mean of the held-out rows is that of a sample without replacement, whose spread
+    is Cochran's (Sampling Techniques, 1977, section 2.5); near normal from some hundred rows on.
+    """
+    everything = np.concatenate([train.target, test.target])
+    rows, held = len(everything), len(test.target)
+    spread = float(np.sqrt(everything.var(ddof=1) / held * (1 - held / rows)))
+    middle, room = float(everything.mean()), SIGMAS * spread
+    found = float(test.target.mean())
+    return Finding(
+        name="target mean",
+        passed=abs(found - middle) <= room,
+        observed=f"{found:.4g} of {held} held-out rows",
+        bound=f"{middle - room:.4g} to {middle + room:.4g}, as chance would have it",
+    )
+
+
 def check_counts(test: Table, expected: dict[str, int] | None) -> Finding:
     """Check that the held-out rows are as many, of each class, as preparation counted."""
-    seen = {"positive": int(test.target.sum()), "rows": len(test.target)}
+    seen = {"rows": len(test.target)}
+    if not test.is_regression:
+        seen = {"positive": int(test.target.sum()), **seen}
     wanted = expected or seen
     return Finding(name="held-out counts", passed=seen == wanted, observed=str(seen), bound=str(wanted))
 
@@ -174,6 +195,8 @@ def check_shuffled(train: Table, make: MakeFold, *, seed: int) -> Finding:
     """
     from sklearn.tree import DecisionTreeClassifier
 
+    if train.is_regression:
+        return _check_shuffled_numbers(train, make, seed)
     small = _shuffled(train, seed)
     name = str(small.folds[0])
     try:
@@ -192,6 +215,31 @@ def check_shuffled(train: Table, make: MakeFold, *, seed: int) -> Finding:
         passed=abs(found - 0.5) <= room,
         observed=f"ROC AUC {found:.3f}",
         bound=f"{0.5 - room:.3f} to {0.5 + room:.3f}",
+    )
+
+
+def _check_shuffled_numbers(train: Table, make: MakeFold, seed: int) -> Finding:
+    """Check with the target's own numbers, given to other rows: predictions must not go with them.
+
+    Without a leak their correlation is chance, with a spread of 1 / √(n - 1).
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    generator = np.random.default_rng(seed)
+    small = train.rows(np.sort(generator.permutation(len(train.target))[:SHUFFLED_ROWS]))
+    small = small.replaced(target=generator.permutation(small.target), weight=np.ones(len(small.target)))
+    fold = make(str(small.folds[0]), small)
+    rows = fold.training_rows(small)
+    tree = DecisionTreeRegressor(random_state=seed).fit(rows.features, rows.target)
+    target, predicted = small.target[fold.validation(small)], tree.predict(fold.validation_features(small))
+    room = SIGMAS / float(np.sqrt(len(target) - 1))
+    found = float(np.corrcoef(target, predicted)[0, 1])
+    return Finding(
+        name="shuffled target",
+        # Predictions that are all alike go with nothing.
+        passed=not np.isfinite(found) or abs(found) <= room,
+        observed=f"correlation {found:.3f}",
+        bound=f"{-room:.3f} to {room:.3f}",
     )
 
 

@@ -1,15 +1,15 @@
-"""Prepared rows as the learning part sees them: raw features, target as 0 and 1, weights, folds, row ids."""
+"""Prepared rows as the learning part sees them: raw features, target, weights, folds, row ids."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stepzero.core.errors import InputError, SpecError, bare
+from stepzero.core.errors import InputError, bare
 from stepzero.learning.transform import feature_columns
 from stepzero.measures.checks import Floats, Integers
 from stepzero.measures.weights import base_rate_weights
@@ -37,8 +37,10 @@ class Table:
 
     row_ids: npt.NDArray[Any]
     features: pd.DataFrame
-    target: Integers
+    target: npt.NDArray[Any]
+    """0 and 1 of a classification; of a regression the numbers themselves."""
     weight: Floats
+    kind: Literal["classification", "regression"] = "classification"
     fold: Integers | None = None
     """Which fold a training row is judged by; -1: none, as the oldest rows where folds go forward in time."""
     first: Integers | None = None
@@ -53,6 +55,16 @@ class Table:
     """How much rows count in fits besides `weight`; metrics do without."""
     copies: Integers | None = None
     """How often rows are there in fits; validation rows are there once."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is a number, and not a class."""
+        return self.kind == "regression"
+
+    @property
+    def strata(self) -> Integers:
+        """Return what draws of rows keep the shares of: the classes; of a regression nothing."""
+        return np.zeros(len(self.target), dtype=np.int64) if self.is_regression else self.target
 
     @property
     def weight_in_fits(self) -> Floats:
@@ -96,23 +108,20 @@ def make_table(frame: pd.DataFrame, problem: Problem, weight: Weight | None) -> 
     """Make a table of prepared rows.
 
     Raises:
-        SpecError: The problem is not a classification.
-        InputError: A needed column is missing, or only one class is there.
+        InputError: A needed column is missing, only one class is there, or a number is missing or always the same.
     """
-    if problem.kind != "classification":
-        raise SpecError(
-            "problem.kind", value=problem.kind, allowed="classification", action="use a stage of your own for training"
-        )
     column = weight.column if weight else None
     for name in [ROW_ID, problem.target, *([column] if column else [])]:
         _require(frame, name)
-    target = _target(frame, problem)
+    numbers = problem.kind == "regression"
+    target: npt.NDArray[Any] = _numbers(frame, problem) if numbers else _target(frame, problem)
     names = feature_columns([str(name) for name in frame.columns], problem.target, column)
     return Table(
         row_ids=frame[ROW_ID].to_numpy(dtype=str),
         features=frame[names].reset_index(drop=True),
         target=target,
         weight=_weights(frame, target, weight),
+        kind=problem.kind,
         **{name: frame[column].to_numpy(dtype=kind) for name, (column, kind) in _BESIDE.items() if column in frame},
     )
 
@@ -140,7 +149,20 @@ def _target(frame: pd.DataFrame, problem: Problem) -> Integers:
     return target
 
 
-def _weights(frame: pd.DataFrame, target: Integers, weight: Weight | None) -> Floats:
+def _numbers(frame: pd.DataFrame, problem: Problem) -> Floats:
+    values = pd.to_numeric(frame[problem.target], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(values).all() or values.min() == values.max():
+        missing = int((~np.isfinite(values)).sum())
+        raise InputError(
+            f"target {problem.target}",
+            value=bare(f"{len(values)} rows, {missing} without a number, {len(np.unique(values))} different values"),
+            allowed="a number in every row, and at least two different ones",
+            action="check problem.target, or land other rows",
+        )
+    return values
+
+
+def _weights(frame: pd.DataFrame, target: npt.NDArray[Any], weight: Weight | None) -> Floats:
     if weight and weight.base_rate:
         return base_rate_weights(target, weight.base_rate)
     if weight and weight.column:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import OpenShare, Section
+from stepzero.spec.base import ElsewhereError, OpenShare, Section
 
 _SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 ColumnType = Literal["int", "bigint", "double", "string", "boolean", "date", "timestamp"]
@@ -44,7 +44,9 @@ class Window(Section):
 class Source(Section):
     """Where rows come from: files under a prefix of the store."""
 
-    format: Literal["csv", "json", "parquet"]
+    format: Literal["csv", "json", "parquet", "libsvm"]
+    """``libsvm``: each line is ``LABEL INDEX:VALUE …``; the label is the first column, index i the one after i others,
+    and an index that a line leaves out is 0, as the format has it."""
     prefix: str
     columns: dict[str, ColumnType] = Field(min_length=1)
     """The schema, in order. Extra, missing, renamed or reordered columns are errors."""
@@ -56,17 +58,31 @@ class Source(Section):
     partition: str | None = None
     """Column whose day (UTC) is the partition: files lie under ``PREFIX/YYYY-MM-DD/``, and a run takes one day."""
 
+    parts: int = Field(default=1, ge=1, le=100)
+    """In how many parts, a run after each, `run` lands a file: to see later arrivals add up."""
+
     @model_validator(mode="after")
     def _partitioned(self) -> Source:
+        if self.format == "libsvm":
+            self._numbers_only()
         if self.partition is None:
             return self
         if self.columns.get(self.partition) not in {"date", "timestamp"}:
             msg = f"partition names a column of type date or timestamp, not {self.partition!r}"
             raise ValueError(msg)
+        if self.parts > 1:
+            msg = "with a partition a file is cut into its days, not into parts"
+            raise ValueError(msg)
         if self.window.batches:
             msg = "with a partition the window is in days: window: {days: 30}"
             raise ValueError(msg)
         return self
+
+    def _numbers_only(self) -> None:
+        for name, kind in self.columns.items():
+            if kind not in {"int", "bigint", "double"}:
+                msg = f"a libsvm file holds numbers: int, bigint or double, not {kind} ({name})"
+                raise ElsewhereError(msg, location=("columns", name), value=kind)
 
     @field_validator("prefix")
     @classmethod

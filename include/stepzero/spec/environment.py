@@ -69,6 +69,29 @@ class Endpoint(Section):
     """Null keeps nothing; then nothing can be watched."""
 
 
+class ObjectStore(Section):
+    """The S3 that a store of ``s3://`` lies in, where it is not AWS's own."""
+
+    endpoint: str
+    """Address, for example ``http://127.0.0.1:8333``."""
+    region: str = "us-east-1"
+    server: Literal["swift"] | None = None
+    """``swift``: `up` starts OpenStack Swift with its s3api on this machine. Null: somebody else runs it."""
+    credentials_file: str | None = None
+    """File (mode 0600) with ``{"key": …, "secret": …}``; null leaves it to AWS's usual places."""
+
+
+class Arrivals(Section):
+    """How runs learn of files that land."""
+
+    poll_seconds: float = Field(default=10, gt=0)
+    """Time between two looks at the landing folder; with a queue, the longest that a look waits for an event."""
+    queue: str | None = None
+    """Address of an SQS queue that S3 sends its events to; null looks at the folder only."""
+    connection: str = "aws_default"
+    """Airflow connection for the queue."""
+
+
 class StageResources(Section):
     """Where one stage is launched and what it may use."""
 
@@ -136,11 +159,13 @@ class Environment(Section):
     name: str
     store: str
     """``file:///folder`` or ``s3://bucket/prefix``."""
+    s3: ObjectStore | None = None
     tracking: Tracking = Tracking()
     airflow: Airflow = Airflow()
     spark: Spark = Spark()
     endpoints: dict[str, Endpoint] = Field(default_factory=dict)
     """Use case → its scoring service, supervised by `up` or by the platform."""
+    arrivals: Arrivals = Arrivals()
     approval: Literal["rule", "person"] = "person"
     secrets: dict[str, str] = Field(default_factory=dict)
     """Name → Airflow connection id; resolved by the launcher, never written down."""

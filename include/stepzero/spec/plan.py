@@ -94,7 +94,7 @@ class Form(Section):
 
     samplers: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
-    metric: Literal["average_precision", "roc_auc", "f1"] | None = None
+    metric: Literal["average_precision", "roc_auc", "f1", "rmse", "mae", "r2"] | None = None
     folds: int | None = Field(default=None, ge=2, le=10)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     approval: Literal["rule", "person"] | None = None
@@ -106,6 +106,8 @@ class Form(Section):
     """Why the run was started; the watch says it."""
     compared_on: dict[str, Any] | None = None
     """Reference of recent labelled requests, on which the challenger must hold its own; the watch names it."""
+    earlier: tuple[str, ...] | None = None
+    """Partitions of accepted batches that the run trains on besides its own; null is what `window` says."""
     recompute: tuple[str, ...] = ()
     """Stages to compute again although nothing changed."""
     batch: str | None = None

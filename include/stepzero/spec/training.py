@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stepzero.spec.base import ElsewhereError, OpenShare, Section, is_dotted
+from stepzero.spec.kinds import ALL_MODELS, CLASSIFICATION_METRICS, MODELS, REGRESSION_METRICS
 from stepzero.spec.quality import check_name
 from stepzero.spec.search import MOST_CANDIDATES, Parameter, Search, Space, check_space
 
@@ -21,17 +22,8 @@ SAMPLERS = (
     "borderline_smote",
     "adasyn",
 )
-MODELS = (
-    "decision_tree",
-    "random_forest",
-    "extra_trees",
-    "logistic_regression",
-    "nearest_neighbours",
-    "xgboost",
-    "voting",
-)
-METRICS = ("average_precision", "roc_auc", "f1", "precision", "recall")
-
+METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS)
+"""Of either kind of problem; `stepzero.spec.kinds` says which go with which."""
 
 _CLASS_WEIGHTS = {"class_weight", "is_unbalance", "scale_pos_weight"}
 _MODEL_KEYS = {"class", "estimator", "grid", "space", "algorithms", "parameters", "sample_weight"}
@@ -123,7 +115,7 @@ class Train(Section):
         for name, model in self.models.items():
             for own, one in model.algorithms.items() or [(name, model)]:
                 if one.estimator is None:
-                    check_name(own if not is_dotted(own) else "", MODELS, "model")
+                    check_name(own if not is_dotted(own) else "", ALL_MODELS, "model")
                     _check_voting(own, one)
         return self
 
@@ -154,7 +146,7 @@ def _check_voting(name: str, model: Model) -> None:
         msg = "voting takes parameters: {members: {MODEL: {PARAMETER: VALUE}}} with at least two models of ours"
         raise ValueError(msg)
     for member, parameters in members.items():
-        check_name(str(member), tuple(one for one in MODELS if one != "voting"), "member of voting")
+        check_name(str(member), tuple(one for one in MODELS["classification"] if one != "voting"), "member of voting")
         if not isinstance(parameters, dict):
             msg = f"parameters of the voting member {member} are a mapping, not {parameters!r}"
             raise ValueError(msg)  # noqa: TRY004 - pydantic makes an error of ours of it
@@ -217,6 +209,8 @@ class Threshold(Section):
 
 SIMPLEST_FIRST = (
     "logistic_regression",
+    "least_absolute_deviations",
+    "stochastic_gradient_descent",
     "decision_tree",
     "nearest_neighbours",
     "random_forest",
@@ -246,9 +240,10 @@ class Evaluate(Section):
 class Promote(Section):
     """What a version must show before anybody is asked."""
 
-    require: dict[Literal["average_precision", "roc_auc", "f1", "precision", "recall"], float] = Field(
-        default_factory=dict
-    )
+    require: dict[
+        Literal["average_precision", "roc_auc", "f1", "precision", "recall", "rmse", "mae", "r2", "accuracy"], float
+    ] = Field(default_factory=dict)
+    """At least so much; of errors (rmse, mae) at most."""
     sentinels: Literal["all"] = "all"
     approval: Literal["rule", "person"] | None = None
     """May only tighten what the environment says."""

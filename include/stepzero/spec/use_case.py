@@ -8,8 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
+from stepzero.spec.compare import Compare
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.features import Features, featured_columns
+from stepzero.spec.kinds import FALLBACK_METRIC, check_kind
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.skew import Skew
@@ -44,6 +46,7 @@ class UseCase(Section):
     resample: tuple[str, ...] = ("none",)
     train: Train | None = None
     evaluate: Evaluate = Evaluate()
+    compare: Compare = Compare()
     promote: Promote = Promote()
     bias: Bias | None = None
     skew: Skew = Skew()
@@ -51,6 +54,16 @@ class UseCase(Section):
     """What is watched of served traffic; null watches nothing."""
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metric(cls, value: Any) -> Any:
+        """Let a regression go by its own default metric."""
+        problem, train = (value.get(name) for name in ("problem", "train")) if isinstance(value, dict) else (None, None)
+        if isinstance(problem, dict) and isinstance(train, dict) and "metric" not in train:
+            metric = FALLBACK_METRIC.get(str(problem.get("kind")))
+            return {**value, "train": {**train, "metric": metric}} if metric else value
+        return value
 
     @field_validator("name")
     @classmethod
@@ -135,6 +148,11 @@ class UseCase(Section):
             if column in {target, *used, *self.pipeline.one_hot}:
                 msg = "a column that models do without: neither the target nor one that the pipeline takes"
                 raise ElsewhereError(msg, location=("prepare", "set_aside"), value=column)
+
+    @model_validator(mode="after")
+    def _kind(self) -> UseCase:
+        check_kind(self)
+        return self
 
     @model_validator(mode="after")
     def _schema(self) -> UseCase:

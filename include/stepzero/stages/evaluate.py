@@ -16,13 +16,13 @@ from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Verdict
 from stepzero.learning import sentinels
 from stepzero.learning.evaluation import (
-    TABLE_METRICS,
     UNCORRECTED,
     Cell,
     choose_threshold,
     judge_promotion,
     make_prior,
     measure,
+    table_metrics,
     table_text,
 )
 from stepzero.learning.folds import ALL, Fold, make_fold, read_fold
@@ -31,6 +31,7 @@ from stepzero.learning.model import ScoringModel, load_model, save_model
 from stepzero.learning.pictures import evaluation_pictures
 from stepzero.learning.prior import gives_probabilities
 from stepzero.learning.probability_pictures import brier_lines, calibration
+from stepzero.learning.regression_pictures import regression_pictures
 from stepzero.learning.selection import Choice, Comparisons, choose, compare_cells, fold_scores
 from stepzero.learning.table import Table, make_table
 
@@ -136,14 +137,15 @@ def _judge(one: StageInput, use_case: Any, train: Table, test: Table, workspace:
     uncorrected = raw if gives_probabilities(model.estimator) else None
     measured = measure(score, threshold, test, use_case.evaluate, use_case.train.seed, uncorrected)
     workspace.log.info("judged %s: %s × %s", number, values["sampler"], values["model"])
+    shown = table_metrics(test)
     cell = Cell(
         sampler=values["sampler"],
         model=values["model"],
         parameters=values["parameters"],
         score=values["score"],
         threshold=threshold,
-        metrics={name: measured[name] for name in TABLE_METRICS},
-        also={name: interval for name, interval in measured.items() if name not in TABLE_METRICS},
+        metrics={name: measured[name] for name in shown},
+        also={name: interval for name, interval in measured.items() if name not in shown},
         test_score=score,
         uncorrected=uncorrected,
         out_of_fold=out_of_fold,
@@ -208,7 +210,8 @@ def _watch(
         sentinels.check_rows(train, test, [cell.out_of_fold for cell in cells]),
     ]
     if use_case.split.by == "row":
-        found.append(sentinels.check_prevalence(train, test))
+        alike = sentinels.check_mean if train.is_regression else sentinels.check_prevalence
+        found.append(alike(train, test))
     if use_case.split.by == "time":
         found.append(sentinels.check_time(train, test, gap_days=use_case.split.gap_days))
     if use_case.split.entity or use_case.split.by not in {"row", "time"}:
@@ -233,6 +236,8 @@ def _counted(prepared: StageInput, use_case: Any) -> dict[str, int] | None:
     classes = prepared.values.get("test")
     if classes is None:
         return None
+    if use_case.problem.kind == "regression":
+        return {"rows": sum(classes.values())}
     return {"positive": int(classes.get(str(use_case.problem.positive), 0)), "rows": sum(classes.values())}
 
 
@@ -258,7 +263,7 @@ def _write(
 ) -> dict[str, Reference]:
     winner = judged.winner
     scored = {"_row_id": test.row_ids, "target": test.target, "weight": test.weight, "score": winner.test_score}
-    drawn = evaluation_pictures(judged.cells, winner, train, test, use_case.evaluate.threshold) | explained.pictures
+    drawn = _drawn(judged, train, test, use_case) | explained.pictures
     workspace.write_file("table.txt", judged.text() + "\n")
     outputs = {
         "model": _write_model(winner, workspace),
@@ -267,11 +272,18 @@ def _write(
         "test_scores": workspace.write_frame("test_scores", pd.DataFrame(scored)),
         "pictures": _write_pictures(drawn, workspace),
         "comparison": workspace.write_json("comparison.json", judged.comparisons.to_json()),
-        "calibration": workspace.write_json("calibration.json", _calibration(judged, test)),
     }
+    if not test.is_regression:
+        outputs["calibration"] = workspace.write_json("calibration.json", _calibration(judged, test))
     if explained.told:
         outputs["explanation"] = workspace.write_json("explanation.json", explained.told)
     return outputs
+
+
+def _drawn(judged: _Judged, train: Table, test: Table, use_case: Any) -> dict[str, bytes]:
+    if test.is_regression:
+        return regression_pictures(judged.cells, judged.winner, test, use_case.problem.target)
+    return evaluation_pictures(judged.cells, judged.winner, train, test, use_case.evaluate.threshold)
 
 
 def _calibration(judged: _Judged, test: Table) -> dict[str, Any]:
@@ -315,10 +327,11 @@ def _records(
     metrics |= {f"{name}.low": interval.low for name, interval in measured.items()}
     metrics |= {f"{name}.high": interval.high for name, interval in measured.items()}
     alarms = sum(not finding.passed for finding in findings)
+    metrics |= {"threshold": winner.threshold} if winner.threshold is not None else {}
     return (
         Record(
             parameters={"winner.sampler": winner.sampler, "winner.model": winner.model},
-            metrics=metrics | {"threshold": winner.threshold, "sentinel_alarms": float(alarms)},
+            metrics=metrics | {"sentinel_alarms": float(alarms)},
             tags={
                 "winner": winner.name,
                 "promotion_verdict": str(verdict.outcome),

@@ -9,7 +9,8 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.exploration import Exploration, explore_table
 from stepzero.learning.exploration_pictures import exploration_pictures
-from stepzero.learning.table import make_table
+from stepzero.learning.number_exploration import explore_numbers, number_pictures
+from stepzero.learning.table import Table, make_table
 
 
 @stage(sections=("problem", "weight"), architecture_matters=True)
@@ -17,6 +18,8 @@ def explore(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     """Draw class balance, distributions, correlations, scores and outliers of the features, and say them in figures."""
     frame = workspace.read_frame(inputs["prepared"].output("train"))
     table = make_table(frame, use_case.problem, use_case.weight)
+    if table.is_regression:
+        return _explore_numbers(table, use_case.problem.target, workspace)
     found = explore_table(table)
     workspace.log.info("%s", found.text())
     pictures = exploration_pictures(found, table)
@@ -33,6 +36,30 @@ def explore(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
         summary=_summary(found),
         records=(_record(found, pictures),),
     )
+
+
+def _explore_numbers(table: Table, target: str, workspace: Workspace) -> StageResult:
+    """Do the same for a target that is a number."""
+    found = explore_numbers(table, target)
+    workspace.log.info("%s", found.text())
+    pictures = number_pictures(found, table)
+    for name, data in pictures.items():
+        workspace.write_file(f"pictures/{name}", data)
+    workspace.write_file("features.txt", found.text() + "\n")
+    folder = f"{workspace.folder}/pictures"
+    told = found.to_json()
+    return StageResult(
+        outputs={
+            "pictures": commit_dataset(workspace.store, folder, rows=None, schema=[], producer=workspace.stage),
+            "figures": workspace.write_json("features.json", told),
+        },
+        values={"rows": len(table.target), "target": told["target"], "rank_correlation": told["rank_correlation"]},
+        summary=found.sentence(),
+        records=(
+            Record(metrics={f"train.{target}.{name}": value for name, value in told["target"].items()},
+                   files=_shown(pictures)),
+        ),
+    )  # fmt: skip
 
 
 def _values(found: Exploration) -> dict[str, Any]:
@@ -58,9 +85,14 @@ def _summary(found: Exploration) -> str:
 def _record(found: Exploration, pictures: dict[str, bytes]) -> Record:
     return Record(
         metrics={"train.positives": float(found.positives), "train.negatives": float(found.negatives)},
-        files={
-            **{f"exploration/{name}": f"pictures/{name}" for name in pictures},
-            "exploration/features.txt": "features.txt",
-            "exploration/features.json": "features.json",
-        },
+        files=_shown(pictures),
     )
+
+
+def _shown(pictures: dict[str, bytes]) -> dict[str, str]:
+    """Return where the tracking server shows each file, and where it lies."""
+    return {
+        **{f"exploration/{name}": f"pictures/{name}" for name in pictures},
+        "exploration/features.txt": "features.txt",
+        "exploration/features.json": "features.json",
+    }

@@ -21,7 +21,7 @@ _ROW_ID = "_row_id"
 
 @stage(sections=("quality.predictions",), engine=Engine.SPARK)
 def check_predictions(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
-    """Judge held-out rows with their score and their decision (1 from the threshold on, else 0).
+    """Judge held-out rows with their score and their decision: 1 from the threshold on, else 0; a regression's number.
 
     Raises:
         SpecError: No rule is declared.
@@ -49,10 +49,12 @@ def _predicted(inputs: dict[str, StageInput], workspace: Workspace) -> DataFrame
     session, store = workspace.spark, workspace.store
     rows = read_dataset(session, store, inputs["prepared"].output("test"))
     scores = read_dataset(session, store, inputs["evaluated"].output("test_scores"))
-    threshold = float(inputs["evaluated"].values["winner"]["threshold"])
+    threshold = inputs["evaluated"].values["winner"]["threshold"]
     once = scores.select(_ROW_ID, SCORE).dropDuplicates([_ROW_ID])
-    decision = (functions.col(SCORE) >= threshold).cast("int").alias(PREDICTION)
     joined = rows.join(once, _ROW_ID, "left")
+    if threshold is None:
+        return joined.select("*", functions.col(SCORE).alias(PREDICTION))
+    decision = (functions.col(SCORE) >= float(threshold)).cast("int").alias(PREDICTION)
     return joined.select("*", decision)
 
 

@@ -9,16 +9,16 @@ from stepzero.adapters.registry_records import Registration, read_registration
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference
 from stepzero.core.stages import StageInput
-from stepzero.spec.training import METRICS
+from stepzero.spec.kinds import FALLBACK_METRIC, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RANKINGS = ("average_precision", "roc_auc")
-FALLBACK_METRIC = "average_precision"
-"""A metric of the user's own decides the search; versions are compared by this one instead."""
+DECISIONS = ("f1", "precision", "recall")
 FEWEST_OF_A_CLASS = 5
 """With fewer rows of a class, a comparison says nothing."""
+FEWEST_ROWS = 30
+"""The same of a regression: the interval of a smaller bootstrap is too narrow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,11 @@ def compare_with_champion(use_case: Any, inputs: dict[str, StageInput], workspac
         frame, target = recent
         return _compared(use_case, inputs, registration, frame, target, workspace, what="recent labelled requests")
     frame = _untouched(inputs, registration, workspace)
+    if use_case.problem.kind == "regression":
+        if len(frame) < FEWEST_ROWS:
+            return _too_few_rows(champion.version, len(frame))
+        numbers = frame[use_case.problem.target].to_numpy(dtype=float)
+        return _compared(use_case, inputs, registration, frame, numbers, workspace)
     target = (frame[use_case.problem.target] == use_case.problem.positive).to_numpy().astype(int)
     positives = int(target.sum())
     if min(positives, len(target) - positives) < FEWEST_OF_A_CLASS:
@@ -78,7 +83,7 @@ def _recent(
     """
     import pandas as pd
 
-    if workspace.plan.compared_on is None:
+    if workspace.plan.compared_on is None or use_case.problem.kind == "regression":
         return None
     rows = workspace.read_frame(Reference.from_json(workspace.plan.compared_on))
     train = workspace.read_frame(inputs["prepared"].output("train"))
@@ -115,7 +120,9 @@ def _compared(
 ) -> Finding:
     from stepzero.learning.comparison import compare_scores
 
-    metric = use_case.train.metric if use_case.train.metric in METRICS else FALLBACK_METRIC
+    # A metric of the user's own decides the search; versions are compared by another one instead.
+    kind, metric = use_case.problem.kind, use_case.train.metric
+    metric = metric if metric in METRICS[kind] else FALLBACK_METRIC[kind]
     comparison = compare_scores(
         target,
         # Requests come as they come; held-out rows are weighted to the true share of classes.
@@ -131,7 +138,7 @@ def _compared(
         "metric": metric,
         "against": registration.version,
         "rows": len(target),
-        "positives": int(target.sum()),
+        **({"positives": int(target.sum())} if kind == "classification" else {}),
         **{name: float(getattr(comparison, name)) for name in ("challenger", "champion", "difference", "low", "high")},
     }
     return _judged(figures, what)
@@ -162,12 +169,22 @@ def _too_few(version: str, rows: int, positives: int) -> Finding:
     )
 
 
+def _too_few_rows(version: str, rows: int) -> Finding:
+    return Finding(
+        accepted=False,
+        sentence=f"it cannot be compared with champion version {version}, which stays: {rows} rows are left untouched",
+        observed=f"{rows} rows",
+        bound=f"at least {FEWEST_ROWS} rows that neither model trained on",
+        figures={"against": version, "rows": rows},
+    )
+
+
 def _scores(reference: Reference, frame: pd.DataFrame, metric: str, workspace: Workspace) -> Any:
     """Return what the metric looks at: scores, or decisions at the model's own threshold."""
     from stepzero.learning.model import load_model
 
     model = load_model(workspace.store, reference)
-    return model.score(frame) if metric in RANKINGS else model.decide(frame).astype(float)
+    return model.decide(frame).astype(float) if metric in DECISIONS else model.score(frame)
 
 
 def _weights(use_case: Any, frame: pd.DataFrame, target: Any) -> Any:

@@ -74,7 +74,9 @@ def load_packaged(data: Path) -> ScoringModel:
 
 
 def _example_rows(test: pd.DataFrame, use_case: Any, features: list[str]) -> pd.DataFrame:
-    """Return one positive and one negative test row: a score that is not 0 proves more."""
+    """Return one positive and one negative test row: a score that is not 0 proves more; of a regression, two rows."""
+    if use_case.problem.kind == "regression":
+        return test.drop_duplicates(use_case.problem.target)[:2][features]
     positive = test[use_case.problem.target] == use_case.problem.positive
     return test.assign(positive=positive).drop_duplicates("positive").sort_values("positive", ascending=False)[features]
 

@@ -49,6 +49,8 @@ def _failed(sampler: str, reason: str) -> StageResult:
 
 
 def _told(counts: dict[str, int]) -> str:
+    if "rows" in counts:
+        return f"{counts['rows']} rows, as they are"
     before = f"{counts['positive_before']} positive and {counts['negative_before']} negative rows"
     after = f"{counts['positive_after']} and {counts['negative_after']}"
     made = f" ({counts['synthetic']} synthetic)" if counts["synthetic"] else ""

@@ -63,7 +63,7 @@ def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
     if inputs["resampled"].values.get("failed"):
         return _failed(sampler, name, f"sampler {sampler} failed: {inputs['resampled'].values['failed']}")
     try:
-        algorithm = make_algorithm(name, use_case.train.models[name])
+        algorithm = make_algorithm(name, use_case.train.models[name], use_case.problem.kind)
         metric = make_metric(use_case.train.metric)
     except Exception as error:
         workspace.log.warning("model %s cannot be built", name, exc_info=True)
