@@ -211,11 +211,12 @@ def register(run: Run, model: XComArg) -> XComArg:
     """Register the winner as a version and compare it with the champion; the champion may stay."""
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
     inputs = {"prepared": prepared, "evaluated": model}
+    trained = model.operator.inputs.get("evaluated", model)  # type: ignore[attr-defined]
     # The version's dossier tells what the gate said, where the flow has one.
     checked = (prepared.operator.inputs or {}).get("checked")
     if checked is not None:
         inputs["checked"] = checked
-    group = model.operator.task_group  # type: ignore[attr-defined]
+    group = trained.operator.task_group
     if group and (kept := group.children.get(group.child_id("baseline"))):
         inputs["baseline"] = _output(kept)
     operator = RegisterOperator(

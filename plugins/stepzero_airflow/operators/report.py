@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.spec.environment import Environment
 
-AT_STAGE = {"quality_gate": "failed at the gate", "evaluate": "not promoted"}
+AT_STAGE = {"quality_gate": "failed at the gate", "evaluate": "not promoted", "compare_endpoints": "not promoted"}
 """Words for a verdict that ended the run, by stage."""
 
 
@@ -100,7 +100,7 @@ def find_ending(context: Context, store: Store) -> Ending:
         return Ending(outcome="evaluated", sentence=told, good=True)
     if done:
         last = [*done, *decided][-1]
-        return _ended(store, last.stage, results[last], _quarantine(results))
+        return _with_contest(_ended(store, last.stage, results[last], _quarantine(results)), results)
     skipped = [task.task_id for task in tasks if states.get(task.task_id) == "skipped"]
     if skipped:
         told = "Nothing landed in time, so there was nothing to do."
@@ -129,6 +129,12 @@ def _ended(store: Store, stage: str, result: dict[str, Any], quarantine: str) ->
         return Ending(outcome=outcome, sentence=f"{outcome.capitalize()}: {summary}", good=True)
     outcome = "deployed" if stage == "deploy" else "done"
     return Ending(outcome=outcome, sentence=f"{outcome.capitalize()}: {summary}{quarantine}", good=True)
+
+
+def _with_contest(ending: Ending, results: dict[StageOperator, dict[str, Any]]) -> Ending:
+    """Say who won, by how much and how sure that is, where models were compared through their endpoints."""
+    told = [result["summary"] for task, result in results.items() if task.stage == "compare_endpoints"]
+    return replace(ending, sentence=f"{ending.sentence} {told[0].removeprefix('FAIL: ')}") if told else ending
 
 
 def _declined(stage: str, summary: str) -> str:

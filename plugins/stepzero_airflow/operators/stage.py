@@ -137,7 +137,8 @@ class StageOperator(BaseOperator):
         inputs: dict[str, Any] = {}
         for name, value in (self.inputs or {}).items():
             chosen = value[self.pick[name]] if self.pick and name in self.pick else value
-            inputs[name] = chosen if chosen is None or isinstance(chosen, dict) else list(chosen)
+            # A task that was skipped handed nothing on: among several it is none of them.
+            inputs[name] = chosen if chosen is None or isinstance(chosen, dict) else [one for one in chosen if one]
             if name in self.once:
                 inputs[name] = list({one["uri"]: one for one in inputs[name]}.values())
         return inputs
