@@ -25,6 +25,8 @@ SERVICES = {
     "airflow-triggerer",
     "preload",
     "endpoint-credit_card_fraud",
+    "endpoint-abalone_age",
+    "endpoint-host",
 }
 
 

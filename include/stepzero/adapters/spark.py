@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stepzero.adapters.datasets import commit_dataset, manifest_of
 from stepzero.core.errors import RuleError, StoreFullError, bare, is_disk_full
-from stepzero.launchers.runtime import deequ_jar, spark_environment
+from stepzero.launchers.runtime import deequ_jar, s3_jars, s3_settings, spark_environment
 from stepzero.launchers.spark import LOCAL_PARTITIONS, java_options
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ def _settings(environment: Environment) -> dict[str, str]:
     return {
         "spark.master": environment.spark.master,
         "spark.driver.memory": environment.spark.memory,
-        "spark.jars": str(deequ_jar(environment)),
+        "spark.jars": ",".join(map(str, [deequ_jar(environment), *s3_jars(environment)])),
         **quiet,
+        **s3_settings(environment),
         **(local if environment.spark.master.startswith("local") else {}),
         **environment.spark.settings,
     }

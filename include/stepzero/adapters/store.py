@@ -122,6 +122,10 @@ class Store:
                 self.files.pipe_file(self.path(uri), dump_json(value).encode(), mode="create")
             except FileExistsError:
                 return False
+            except OSError as error:
+                if _is_taken(error):
+                    return False
+                raise
             return True
 
     def put(self, local: Path, uri: str) -> None:
@@ -205,6 +209,15 @@ class Store:
 def dump_json(value: Any) -> str:
     """Return readable JSON; keys keep their order, which matters for columns and derived values."""
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _is_taken(error: OSError) -> bool:
+    """Tell whether S3 refused because the object is there: s3fs makes an "invalid argument" of it.
+
+    A second writer at the very same moment gets a conflict instead, and has lost as well.
+    """
+    told = getattr(error.__cause__, "response", None) or {}
+    return told.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 
 
 def _written_beside(path: Path, data: bytes) -> Path:

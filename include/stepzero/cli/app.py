@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -36,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "suggest": "stepzero.cli.suggest:suggest",
     "bench": "stepzero.cli.bench:bench",
     "serve": "stepzero.cli.serve:serve",
+    "endpoint-host": "stepzero.cli.endpoint_host:endpoint_host",
     "preload": "stepzero.cli.preload:preload",
     "stage": "stepzero.cli.stage:stage",
 }
@@ -86,6 +88,20 @@ app = typer.Typer(
 def _start() -> None:
     """From a landed file to a served champion, with a quality gate as step zero."""
     configure()
+    _find_s3()
+
+
+def _find_s3() -> None:
+    """Let what this command reads from S3 find it, where the environment says where that is."""
+    from stepzero.launchers.runtime import s3_variables
+    from stepzero.spec.load import load_environment
+
+    try:
+        found = s3_variables(load_environment())
+    except StepzeroError:
+        return  # the command itself says what is wrong, if it needs it
+    for name, value in found.items():
+        os.environ.setdefault(name, value)
 
 
 def _named(command: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ import typer
 
 from stepzero.adapters.store import Store
 from stepzero.cli.run_results import RunResults
-from stepzero.core.errors import DONE, FAULT, SpecError, bare
+from stepzero.core.errors import DONE, FAULT, VERDICT_NO, SpecError, bare
 from stepzero.spec.load import load_environment, load_use_case, validate
 from stepzero.spec.plan import Form, apply_form
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from stepzero.spec.data import Source
     from stepzero.spec.environment import Environment
     from stepzero.spec.use_case import UseCase
+
+
+GATE = "quality_gate"
 
 
 class Approval(StrEnum):
@@ -37,6 +41,9 @@ class Metric(StrEnum):
     AVERAGE_PRECISION = "average_precision"
     ROC_AUC = "roc_auc"
     F1 = "f1"
+    RMSE = "rmse"
+    MAE = "mae"
+    R2 = "r2"
 
 
 def run(  # noqa: PLR0913 - one per option
@@ -70,20 +77,59 @@ def run(  # noqa: PLR0913 - one per option
     try:
         store = Store(environment.store)
         landed = _land(store, declared.name, source, data)
-        batch = landed.split("/")[-2 if source.partition else -1]
-        window = "declared" if source.partition else "batch"
+        _claim(store, declared.name, source, landed)
         api.wait_for_dag(declared.name, typer.echo)
-        started = api.trigger(declared.name, {**form, "batch": batch, "window": window})
-        typer.echo(f"run {started}: {api.link(declared.name, started)}")
-        if not watch:
-            raise typer.Exit(DONE)
-        status = _report(api, RunResults(store, declared.name, started), environment, batch, began, as_json=as_json)
+        go = _Runs(api, store, environment, declared.name, source, form)
+        status = go.one_after_the_other(landed, began, watch=watch, as_json=as_json)
     finally:
         if down:
             from stepzero.cli.services.control import stop_services
 
             stop_services(typer.echo)
     raise typer.Exit(status)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs that one command starts."""
+
+    api: AirflowApi
+    store: Store
+    environment: Environment
+    use_case: str
+    source: Source
+    form: dict[str, Any]
+
+    def one_after_the_other(self, landed: list[str], began: float, *, watch: bool, as_json: bool) -> int:
+        """Start a run for each part, when the one before has ended well; return the last exit status."""
+        earlier: list[str] = []
+        status = DONE
+        for number, uri in enumerate(landed, start=1):
+            batch = uri.split("/")[-2 if self.source.partition else -1]
+            if len(landed) > 1:
+                typer.echo(f"part {number} of {len(landed)}: {batch}")
+            form = {**self.form, "batch": batch, **_window(self.source, earlier)}
+            started = self.api.trigger(self.use_case, form)
+            typer.echo(f"run {started}: {self.api.link(self.use_case, started)}")
+            if not watch:
+                if number < len(landed):
+                    typer.echo(
+                        f"{len(landed) - number} more parts have landed: run again, with --watch, to go on with them"
+                    )
+                break
+            found = RunResults(self.store, self.use_case, started)
+            status = _report(self.api, found, self.environment, batch, began, as_json=as_json)
+            if status not in {DONE, VERDICT_NO} or (found.refusal and found.refusal.stage == GATE):
+                break
+            earlier.append(str(found.pointer("plan")["values"]["partition"]))
+        return status
+
+
+def _window(source: Source, earlier: list[str]) -> dict[str, Any]:
+    """Return what a run trains on: its batch, and the parts of the same file before it."""
+    if source.partition:
+        return {"window": "declared"}
+    return {"earlier": earlier} if earlier else {"window": "batch"}
 
 
 def _source(declared: UseCase) -> Source:
@@ -107,24 +153,34 @@ def _services(environment: Environment) -> AirflowApi:
     return connect(environment)
 
 
-def _land(store: Store, use_case: str, source: Source, data: Path | None) -> str:
+def _land(store: Store, use_case: str, source: Source, data: Path | None) -> list[str]:
+    """Land a file, or generated rows; return what runs are started for, one after the other."""
     if data is not None:
-        uri = _land_file(store, source, data)
+        uris = _land_file(store, source, data)
     else:
-        from stepzero.generators import generator_for, write_csv
+        from stepzero.generators import generator_for, write_file
 
         with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
             frame = generator_for(use_case).generate()
-            uri = _land_file(store, source, write_csv(Path(folder) / "generated.csv", frame))
-    typer.echo(f"landed {uri}" + ("" if data else " (generated)"))
-    return uri
+            uris = _land_file(store, source, write_file(Path(folder) / "generated.csv", frame, source.format))
+    typer.echo(f"landed {', '.join(uris)}" + ("" if data else " (generated)"))
+    return uris
 
 
-def _land_file(store: Store, source: Source, path: Path) -> str:
-    """Land a file; of daily partitions, return the newest."""
-    from stepzero.adapters.landing import land, land_days
+def _claim(store: Store, use_case: str, source: Source, uris: list[str]) -> None:
+    """Keep what was landed here for the runs that are started here, where arrivals start runs by themselves."""
+    from stepzero.adapters.arrivals import Arrivals
 
-    return list(land_days(store, source, path).values())[-1] if source.partition else land(store, source, path)
+    arrivals = Arrivals(store, use_case, source.prefix)
+    seen = arrivals.listing().seen
+    arrivals.claim(f"by hand: {', '.join(uris)}", [seen[uri] for uri in uris if uri in seen])
+
+
+def _land_file(store: Store, source: Source, path: Path) -> list[str]:
+    """Land a file, in its declared parts; of daily partitions, return the newest."""
+    from stepzero.adapters.landing import land_days, land_parts
+
+    return list(land_days(store, source, path).values())[-1:] if source.partition else land_parts(store, source, path)
 
 
 def _report(

@@ -17,9 +17,12 @@ from stepzero.core.errors import SetupError, bare
 from stepzero.launchers.runtime import (
     DEEQU_COORDINATES,
     DEEQU_SHA256,
+    S3_JARS,
     deequ_jar,
     fetched_jar_path,
     java_home,
+    s3_jar_path,
+    s3_jars,
     sha256_of,
     spark_environment,
 )
@@ -35,7 +38,10 @@ _EXCLUDED = (
     "org.scala-lang:scala-library",
     "org.scala-lang:scala-reflect",
 )
-_FETCH_SECONDS = 300
+# Each of the two is fetched by itself (what is excluded is not fetched, even where it was asked for); TLS by
+# OpenSSL is not needed.
+_S3_EXCLUDED = ("com.amazonaws:aws-java-sdk-bundle", "org.wildfly.openssl:wildfly-openssl")
+_FETCH_SECONDS = 600
 
 
 def setup() -> None:
@@ -60,6 +66,20 @@ def ensure_runtime(environment: Environment, say: Callable[[str], None]) -> None
         fetch_jar(environment, fetched_jar_path())
         say(f"fetched the Deequ jar: {time.monotonic() - began:.1f} s")
     deequ_jar(environment)
+    if environment.store.startswith("s3://"):
+        _ensure_s3_jars(environment, say)
+
+
+def _ensure_s3_jars(environment: Environment, say: Callable[[str], None]) -> None:
+    """Fetch what Spark reads S3 with, once: some hundred megabytes, and only where a store is there."""
+    for name, (coordinates, digest) in S3_JARS.items():
+        if not s3_jar_path(name).is_file():
+            began = time.monotonic()
+            say(f"fetching {coordinates} with Spark's resolver …")
+            others = [one for one in _S3_EXCLUDED if not coordinates.startswith(f"{one}:")]
+            _fetch(environment, coordinates, digest, s3_jar_path(name), exclude=",".join(others))
+            say(f"fetched {name}: {time.monotonic() - began:.1f} s")
+    s3_jars(environment)
 
 
 def fetch_jar(environment: Environment, path: Path) -> None:
@@ -68,36 +88,41 @@ def fetch_jar(environment: Environment, path: Path) -> None:
     Raises:
         SetupError: It cannot be fetched or has other bytes.
     """
+    _fetch(environment, DEEQU_COORDINATES, DEEQU_SHA256, path, exclude=",".join(_EXCLUDED))
+
+
+def _fetch(environment: Environment, coordinates: str, expected: str, path: Path, *, exclude: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="fetch-") as folder:
-        said = _resolve(environment, Path(folder))
-        found = next(Path(folder).glob("jars/com.amazon.deequ_deequ-*.jar"), None)
+        said = _resolve(environment, coordinates, exclude, Path(folder))
+        group, name, _ = coordinates.split(":")
+        found = next(Path(folder).glob(f"jars/{group}_{name}-*.jar"), None)
         if found is None:
-            raise _not_fetched(said)
+            raise _not_fetched(coordinates, said)
         digest = sha256_of(found)
-        if digest != DEEQU_SHA256:
+        if digest != expected:
             raise SetupError(
-                f"fetched {DEEQU_COORDINATES}",
+                f"fetched {coordinates}",
                 value=bare(f"SHA-256 {digest}"),
-                allowed=f"SHA-256 {DEEQU_SHA256}",
-                action="do not use it; look at the repository that answered, or set environment spark.deequ_jar",
+                allowed=f"SHA-256 {expected}",
+                action="do not use it; look at the repository that answered",
             )
         found.replace(path)
 
 
-def _resolve(environment: Environment, folder: Path) -> str:
-    """Run an empty program with the jar as a package; return what the resolver said."""
+def _resolve(environment: Environment, coordinates: str, exclude: str, folder: Path) -> str:
+    """Run an empty program with a jar as a package; return what the resolver said."""
     program = folder / "nothing.py"
     program.write_text("", encoding="utf-8")
-    command = [str(spark_submit()), "--master", "local[1]", "--packages", DEEQU_COORDINATES]
-    command += ["--exclude-packages", ",".join(_EXCLUDED), "--conf", f"spark.jars.ivy={folder}", str(program)]
+    command = [str(spark_submit()), "--master", "local[1]", "--packages", coordinates]
+    command += ["--exclude-packages", exclude, "--conf", f"spark.jars.ivy={folder}", str(program)]
     variables = {**os.environ, **spark_environment(environment)}
     try:
         done = subprocess.run(
             command, env=variables, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise _not_fetched(f"no end after {error.timeout} s") from error
+        raise _not_fetched(coordinates, f"no end after {error.timeout} s") from error
     return done.stdout + done.stderr
 
 
@@ -118,11 +143,11 @@ def spark_submit() -> Path:
     )
 
 
-def _not_fetched(said: str) -> SetupError:
+def _not_fetched(coordinates: str, said: str) -> SetupError:
     end = "\n".join(f"  {line}" for line in said.strip().splitlines()[-12:])
     return SetupError(
-        f"Deequ jar {DEEQU_COORDINATES}",
+        f"jar {coordinates}",
         value=bare(f"could not be fetched:\n{end}\n"),
         allowed="an answer of Maven Central (or of the mirror in your Ivy settings)",
-        action="check the network and start again, or name a jar of your own in environment spark.deequ_jar",
+        action="check the network and start again; of Deequ, environment spark.deequ_jar may name a jar of your own",
     )

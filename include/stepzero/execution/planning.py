@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from stepzero.adapters.arrivals import claimed_uris
 from stepzero.adapters.history import points_before
 from stepzero.adapters.ledger import (
     Accepted,
@@ -140,7 +141,10 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
             if entry.partition == form.batch:
                 return Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
         return make_batch(store, _named(form.batch, landed_uris(store, prefix)), request.partition)
-    uris = list(request.uris) or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
+    claimed = claimed_uris(store, use_case.name, request.run)
+    uris = (
+        list(request.uris) or claimed or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
+    )
     if not uris:
         raise InputError(
             f"landing folder {store.root}/{prefix}",
@@ -216,11 +220,26 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
     if form.window in {"recent", "all"}:
         window = Window(batches=form.recent_batches if form.window == "recent" else None)
     earlier = [entry for entry in accepted_batches(store, use_case.name) if _is_before(entry, batch, as_of)]
+    if form.earlier is not None:
+        return tuple(member_of(store, use_case.name, entry) for entry in _asked_for(form.earlier, earlier))
     if window.days:
         first = datetime.fromisoformat(as_of) - timedelta(days=window.days)
         earlier = [entry for entry in earlier if datetime.fromisoformat(entry.as_of) >= first]
     kept = earlier[-(window.batches - 1) :] if window.batches and window.batches > 1 else earlier
     return tuple(member_of(store, use_case.name, entry) for entry in ([] if window.batches == 1 else kept))
+
+
+def _asked_for(names: tuple[str, ...], known: list[Accepted]) -> list[Accepted]:
+    found = [entry for entry in known if entry.partition in names]
+    missing = sorted(set(names) - {entry.partition for entry in found})
+    if missing:
+        raise InputError(
+            "form.earlier",
+            value=missing[0],
+            allowed=did_you_mean(missing[0], [entry.partition for entry in known]) or "no batch was accepted before",
+            action="name partitions that an earlier run accepted",
+        )
+    return found
 
 
 def history_before(store: Store, use_case: UseCase, batch: Batch, as_of: str) -> tuple[HistoryPoint, ...]:

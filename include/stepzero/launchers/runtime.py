@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -23,6 +24,17 @@ DEEQU_COORDINATES = "com.amazon.deequ:deequ:2.1.0-spark-3.5"
 DEEQU_JAR = "deequ-2.1.0-spark-3.5.jar"
 DEEQU_SHA256 = "ab902814dec56dc39ff16d1c5c80e7101a5dff8c1aa380fdafce522da1cd1546"
 SPARK_VERSION = "3.5"
+S3_JARS: dict[str, tuple[str, str]] = {
+    "hadoop-aws-3.3.4.jar": (
+        "org.apache.hadoop:hadoop-aws:3.3.4",
+        "53f9ae03c681a30a50aa17524bd9790ab596b28481858e54efd989a826ed3a4a",
+    ),
+    "aws-java-sdk-bundle-1.12.262.jar": (
+        "com.amazonaws:aws-java-sdk-bundle:1.12.262",
+        "873fe7cf495126619997bec21c44de5d992544aea7e632fdc77adb1a0915bae5",
+    ),
+}
+"""What Spark reads ``s3a://`` with, matching its own Hadoop: file → Maven coordinates and SHA-256."""
 _VERSION = re.compile(r'version\s*=?\s*"?(?:1\.)?(\d+)', re.IGNORECASE)
 _INSTALLED = Path("/usr/lib/jvm")
 
@@ -67,6 +79,66 @@ def deequ_jar(environment: Environment) -> Path:
     """
     own = environment.spark.deequ_jar
     return _own_jar(Path(own)) if own else _fetched_jar(fetched_jar_path())
+
+
+def s3_jars(environment: Environment) -> list[Path]:
+    """Return the jars that Spark needs where the store is on S3; none elsewhere.
+
+    Raises:
+        SetupError: One is missing or its bytes are not the ones we know.
+    """
+    if not environment.store.startswith("s3://"):
+        return []
+    return [checked_jar(s3_jar_path(name), *told) for name, told in S3_JARS.items()]
+
+
+def s3_jar_path(name: str) -> Path:
+    """Return where set-up keeps a jar for S3."""
+    return home_folder() / "cache" / name
+
+
+def s3_settings(environment: Environment) -> dict[str, str]:
+    """Return Spark's settings for S3: where it is, and that credentials come from variables where there are some."""
+    if environment.s3 is None:
+        return {}
+    secure = environment.s3.endpoint.startswith("https://")
+    settings = {
+        "endpoint": environment.s3.endpoint,
+        "endpoint.region": environment.s3.region,
+        "path.style.access": "true",
+        "connection.ssl.enabled": str(secure).lower(),
+    }
+    if environment.s3.credentials_file:
+        settings["aws.credentials.provider"] = "com.amazonaws.auth.EnvironmentVariableCredentialsProvider"
+    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()}
+
+
+def s3_variables(environment: Environment) -> dict[str, str]:
+    """Return the variables by which boto3, s3fs and Spark find S3; never part of a command line.
+
+    Raises:
+        SetupError: The credentials cannot be read.
+    """
+    if environment.s3 is None:
+        return {}
+    found = {"AWS_ENDPOINT_URL": environment.s3.endpoint, "AWS_DEFAULT_REGION": environment.s3.region}
+    if environment.s3.credentials_file:
+        told = _credentials(Path(environment.s3.credentials_file))
+        found |= {"AWS_ACCESS_KEY_ID": told["key"], "AWS_SECRET_ACCESS_KEY": told["secret"]}
+    return found
+
+
+def _credentials(path: Path) -> dict[str, str]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(told[name]) for name in ("key", "secret")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"S3 credentials {path}",
+            value=bare(getattr(error, "strerror", None) or type(error).__name__),
+            allowed='a file with {"key": …, "secret": …}',
+            action="run bin/stepzero up --with s3, which makes it, or correct s3.credentials_file",
+        ) from error
 
 
 def fetched_jar_path() -> Path:
@@ -155,12 +227,40 @@ def _fetched_jar(path: Path) -> Path:
             allowed=f"{DEEQU_COORDINATES}, fetched once by Spark's own resolver",
             action="run bin/stepzero setup, or name a jar of your own in environment spark.deequ_jar",
         )
-    digest = sha256_of(path)
-    if digest != DEEQU_SHA256:
+    return _with_digest(path, f"Deequ jar {path}", DEEQU_SHA256)
+
+
+def checked_jar(path: Path, coordinates: str, expected: str) -> Path:
+    """Return a fetched jar whose bytes are the ones we know.
+
+    Raises:
+        SetupError: They are not, or it is missing.
+    """
+    if not path.is_file():
         raise SetupError(
-            f"Deequ jar {path}",
+            f"jar {path.name}",
+            value=bare(f"no file {path}"),
+            allowed=f"{coordinates}, fetched once by Spark's own resolver",
+            action="run bin/stepzero setup with this environment",
+        )
+    return _with_digest(path, f"jar {path}", expected)
+
+
+def _with_digest(path: Path, what: str, expected: str) -> Path:
+    # A large jar is read for each session; its size and time say whether it is the one that was read before.
+    told = path.stat()
+    digest = _known_digest(path, told.st_size, told.st_mtime_ns)
+    if digest != expected:
+        raise SetupError(
+            what,
             value=bare(f"SHA-256 {digest}"),
-            allowed=f"SHA-256 {DEEQU_SHA256}",
+            allowed=f"SHA-256 {expected}",
             action=f"delete the file and run bin/stepzero setup; look at it first if you did not change it: {path}",
         )
     return path
+
+
+@functools.cache
+def _known_digest(path: Path, size: int, modified: int) -> str:
+    del size, modified
+    return sha256_of(path)

@@ -12,7 +12,7 @@ from stepzero.core.errors import NOT_REUSABLE, SetupError, bare
 from stepzero.launchers.base import Finished, LogLine
 from stepzero.launchers.process import launch as launch_process
 from stepzero.launchers.process import run_watched, stage_environment
-from stepzero.launchers.runtime import deequ_jar, spark_environment
+from stepzero.launchers.runtime import deequ_jar, s3_jars, s3_settings, spark_environment
 from stepzero.spec.load import load_environment, project_file
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def launch(resources: StageResources, argv: Sequence[str], env: Mapping[str, str
 
 def submit_command(environment: Environment, resources: StageResources) -> list[str]:
     """Return the command up to the job's file."""
-    settings = {**_settings(environment), **environment.spark.settings}
+    settings = {**_settings(environment), **s3_settings(environment), **environment.spark.settings}
+    jars = [deequ_jar(environment), *s3_jars(environment)]
     return [
         str(spark_home() / "bin" / "spark-submit"),
         *("--master", environment.spark.master, "--driver-memory", resources.memory),
-        *("--jars", str(deequ_jar(environment))),
+        *("--jars", ",".join(map(str, jars))),
         *(part for name, value in sorted(settings.items()) for part in ("--conf", f"{name}={value}")),
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
+from stepzero.launchers.runtime import s3_variables
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import include_folder
 
@@ -23,6 +24,8 @@ def airflow_variables(environment: Environment, credentials: Credentials, folder
     )
     variables = {f"AIRFLOW__{name}": value for name, value in settings.items()}
     variables["AIRFLOW_HOME"] = str(folder)
+    if environment.s3:
+        variables["AIRFLOW_CONN_AWS_DEFAULT"] = _s3_connection(environment)
     if environment.airflow.connection:
         variables[f"AIRFLOW_CONN_{environment.airflow.connection.upper()}"] = _connection(environment, credentials)
     return variables
@@ -73,6 +76,18 @@ def _defaults() -> dict[str, str]:
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
     }
+
+
+def _s3_connection(environment: Environment) -> str:
+    """Return the connection that the Amazon provider's hooks and triggers take by themselves."""
+    found = s3_variables(environment)
+    extra = {
+        "endpoint_url": found["AWS_ENDPOINT_URL"],
+        "region_name": found["AWS_DEFAULT_REGION"],
+        "config_kwargs": {"s3": {"addressing_style": "path"}},
+    }
+    keys = {"login": found.get("AWS_ACCESS_KEY_ID"), "password": found.get("AWS_SECRET_ACCESS_KEY")}
+    return json.dumps({"conn_type": "aws", **{name: key for name, key in keys.items() if key}, "extra": extra})
 
 
 def _connection(environment: Environment, credentials: Credentials) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -12,16 +14,34 @@ from rich.table import Table
 
 from stepzero.core.errors import DONE, FAULT
 
+
+class With(StrEnum):
+    """What `up` starts besides; the name of the environment that has it."""
+
+    S3 = "s3"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
 
 
-def up() -> None:
+def up(
+    *,
+    with_: Annotated[
+        With | None, typer.Option("--with", help="s3: start OpenStack Swift here, and keep everything in it.")
+    ] = None,
+) -> None:
     """Start every service of this environment and wait until all are healthy."""
     from stepzero.cli.services.control import start_services
+    from stepzero.cli.services.swift import ensure_swift
     from stepzero.cli.setup import ensure_runtime
     from stepzero.spec.load import load_environment
 
+    if with_ is not None:
+        # Services inherit it; later commands need it, too.
+        os.environ["STEPZERO_ENVIRONMENT"] = with_.value
+        typer.echo(f"environment {with_.value}: set STEPZERO_ENVIRONMENT={with_.value} for the commands that follow")
     environment = load_environment()
+    ensure_swift(environment, typer.echo)
     ensure_runtime(environment, typer.echo)
     seconds = start_services(environment, typer.echo)
     typer.echo(f"up after {seconds:.1f} s · Airflow {environment.airflow.uri} · MLflow {environment.tracking.base}")

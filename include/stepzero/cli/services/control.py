@@ -18,6 +18,7 @@ from stepzero.cli.services.parts import Part, log_file, module_command, parts_of
 from stepzero.cli.services.pools import ensure_pools
 from stepzero.cli.services.ports import require_free_ports
 from stepzero.cli.services.processes import MARK, alive, end, marked, proportional_memory
+from stepzero.cli.services.swift import ensure_bucket
 from stepzero.core.errors import ServiceError, SetupError, bare
 from stepzero.launchers.fork_protocol import code_digest
 from stepzero.spec.environment import Environment
@@ -170,6 +171,8 @@ def _wait_until_healthy(environment: Environment, parts: list[Part], say: Say, b
 
 
 def _welcome(environment: Environment, part: Part, say: Say, began: float) -> None:
+    if part.name == "swift-proxy":
+        ensure_bucket(environment)
     if part.name == "airflow-api-server":
         ensure_pools(environment, Credentials(home_folder()))
     verb = "done" if part.health == "once" else "healthy"

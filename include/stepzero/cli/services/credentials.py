@@ -35,6 +35,9 @@ class Credentials:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             _kept(self.passwords_file, lambda: json.dumps({ADMINISTRATOR: secrets.token_urlsafe(18)}))
+            if environment.s3 and environment.s3.credentials_file:
+                Path(environment.s3.credentials_file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _kept(Path(environment.s3.credentials_file), _s3_key)
             for endpoint in environment.endpoints.values():
                 if endpoint.token_file:
                     Path(endpoint.token_file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,6 +70,11 @@ class Credentials:
         """Return the key that encrypts connections in Airflow's database."""
         key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         return _kept(self.folder / "airflow_fernet_key", lambda: key)
+
+
+def _s3_key() -> str:
+    """Return a key as Swift's s3api knows it: account and user."""
+    return json.dumps({"key": "stepzero:admin", "secret": secrets.token_urlsafe(24)})
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from stepzero.cli.services.airflow import airflow_variables
 from stepzero.cli.services.credentials import Credentials
 from stepzero.launchers.fork_protocol import socket_path
+from stepzero.launchers.runtime import s3_variables
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import home_folder, include_folder
 
@@ -27,7 +28,8 @@ class Part:
         command: Argument list.
         variables: Environment variables over those of whoever called `up`.
         address: Address that people open; None where nothing listens.
-        health: ``airflow:FIELD``, ``http:URL`` (200), ``answers:URL`` (any answer), ``file:PATH``, or ``once``.
+        health: ``airflow:FIELD``, ``http:URL`` (200), ``answers:URL`` (any answer), ``file:PATH``, ``runs`` (its
+            process is there), or ``once``.
         after: A part of kind ``once`` that must have ended well before.
         done_file: For ``once``: written with `done_text` after success; where it says so already, nothing is run.
         required: Whether `up` fails when this part does not become healthy.
@@ -59,11 +61,16 @@ def parts_of(environment: Environment) -> list[Part]:
     """Return everything that this environment runs on this machine; what has another host is not ours."""
     credentials = Credentials(home_folder())
     credentials.ensure(environment)
-    common = _common_variables()
-    parts = _mlflow(environment, common)
+    # What finds S3 goes to every service by its environment, as Airflow's keys do.
+    common = _common_variables() | s3_variables(environment)
+    parts = [*_object_store(environment, common), *_mlflow(environment, common)]
     parts += _airflow(environment, credentials, common)
     parts.append(_preload(common))
     parts += _endpoints(environment, common)
+    # Optional: only use cases that compare models through their endpoints need it.
+    parts.append(
+        Part("endpoint-host", module_command("stepzero.cli.main", "endpoint-host"), "runs", common, required=False)
+    )
     return parts
 
 
@@ -88,6 +95,19 @@ def _common_variables() -> dict[str, str]:
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _object_store(environment: Environment, common: dict[str, str]) -> list[Part]:
+    if environment.s3 is None or environment.s3.server != "swift" or not is_local(environment.s3.endpoint):
+        return []
+    from stepzero.cli.services.swift import SERVERS, Swift
+
+    swift = Swift(home_folder(), environment.s3)
+    parts = [
+        Part(f"swift-{name}", swift.command(name), f"answers:{swift.health(name)}", common, address=swift.address(name))
+        for name in SERVERS
+    ]
+    return [*parts[:-1], replace(parts[-1], port_variable="STEPZERO_S3_PORT")]
 
 
 def _mlflow(environment: Environment, common: dict[str, str]) -> list[Part]:
@@ -156,7 +176,9 @@ def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:
             port = str(urlsplit(endpoint.uri).port or 8090)
             command = module_command("stepzero.cli.main", "serve", "--use-case", use_case, "--port", port)
             health = f"answers:{endpoint.uri.rstrip('/')}/ping"
-            name, variable = f"endpoint-{use_case}", "STEPZERO_ENDPOINT_PORT"
+            first = use_case == "credit_card_fraud"
+            variable = "STEPZERO_ENDPOINT_PORT" if first else f"STEPZERO_{use_case.upper()}_PORT"
+            name = f"endpoint-{use_case}"
             parts.append(Part(name, command, health, common, address=endpoint.uri, port_variable=variable))
     return parts
 

@@ -1,0 +1,160 @@
+"""The comparison through endpoints as Airflow runs it: branches, teardowns, and what is left when one fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from stepzero.core.stages import StageResult
+from stepzero_airflow.hooks.airflow_api import AirflowApi
+from support.rivals import Broken, Line, Rivals
+from support.rivals_launcher import GIVEN, as_json
+from support.scripted import SCRIPT
+from support.stack import ROOT
+
+MODELS = ("xgboost", "least_absolute_deviations", "random_forest", "nearest_neighbours")
+
+
+@pytest.fixture(scope="module")
+def dag(airflow_database: Path) -> Any:
+    return DagBag(str(ROOT / "dags")).dags["abalone_age"]
+
+
+def test_the_graph_shows_branches_and_teardowns(dag: Any) -> None:
+    top = list(dag.task_group.children)
+    assert top == ["arrival", "quality_gate", "divide", "train", "compare", "register", "approve", "deploy", "report"]
+    tasks = dag.task_dict
+    for name in MODELS:
+        lease, create, ask, remove = (tasks[f"compare.{name}.{step}"] for step in ("lease", "create", "ask", "remove"))
+        assert lease.is_setup
+        assert remove.is_teardown
+        assert remove.on_failure_fail_dagrun
+        assert remove.trigger_rule.value == "all_done_setup_success"
+        assert {lease.task_id, ask.task_id} <= remove.upstream_task_ids
+        assert lease.task_id in create.upstream_task_ids
+        assert "train.evaluate" in lease.upstream_task_ids, "a leak ends the run before any endpoint"
+        others = {other for other in MODELS if other != name}
+        for task in (lease, create, ask, remove):
+            assert not any(f".{other}." in upstream for upstream in task.upstream_task_ids for other in others), "apart"
+    verdict = tasks["compare.verdict"]
+    assert {f"compare.{name}.ask" for name in MODELS} <= verdict.upstream_task_ids
+    assert verdict.trigger_rule.value == "none_failed_min_one_success", "a model that did not learn is no failure"
+    assert "compare.verdict" in tasks["register"].upstream_task_ids
+    assert "train.baseline" in tasks["register"].upstream_task_ids, "the version still knows its training rows"
+
+
+def test_arrivals_start_it(dag: Any) -> None:
+    (asset,) = dag.timetable.asset_condition.objects
+    assert asset.name == "abalone_age_arrivals"
+    (watcher,) = asset.watchers
+    path, arguments = watcher.trigger.serialize()
+    assert path == "stepzero_airflow.triggers.arrival.ArrivalTrigger"
+    assert arguments["prefix"] == "landing/abalone_age/"
+    assert arguments["wait_seconds"] is None, "it watches for ever"
+
+
+@pytest.fixture
+def rivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rivals]:
+    """A store in which all is given up to the tuned models, and an endpoint host on it."""
+    made = Rivals(tmp_path)
+    settings = {
+        "name": "rivals",
+        "store": made.store.root,
+        "airflow": {"uri": f"http://127.0.0.1:{os.environ.get('STEPZERO_AIRFLOW_PORT', '8080')}"},
+        "approval": "rule",
+        "stages": {"default": {"launcher": "support.rivals_launcher:launch", "retry_delay_seconds": 0, "retries": 0}},
+    }
+    path = tmp_path / "environment.yaml"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    monkeypatch.setenv("STEPZERO_ENVIRONMENT", str(path))
+    monkeypatch.setenv("STEPZERO_HOME", str(tmp_path))
+    made.host()
+    yield made
+    made.end()
+
+
+def give(rivals: Rivals, **estimators: Any) -> None:
+    """Write down what the stages before the endpoints found; a text is why a model failed to learn."""
+    given: dict[str, Any] = {"prepare": {"outputs": {k: v.to_json() for k, v in rivals.prepared.outputs.items()}}}
+    for name, estimator in estimators.items():
+        failed = {"sampler": "none", "model": name, "failed": estimator}
+        tuned = None if isinstance(estimator, str) else rivals.tuned(name, estimator)
+        told = as_json(
+            StageResult(values=failed) if tuned is None else StageResult(outputs=tuned.outputs, values=tuned.values)
+        )
+        given[f"tune none.{name}"] = told
+    rows = rivals.prepared.output("train").to_json()
+    given["evaluate"] = {"outputs": {"training_rows": rows}, "values": {"sentinels": []}, "summary": "judged"}
+    rivals.store.write_json(GIVEN, given)
+    rivals.store.write_text("landing/abalone_age/a.libsvm", "9 1:1\n")
+    values = {"version": "1", "champion": None, "winner": {}, "gates": {}, "links": {}}
+    registered = {"outcome": "PASS", "summary": "abalone_age version 1 registered", "values": values}
+    approved = {"outcome": "PASS", "summary": "version 1 was approved by the rule"}
+    deployed = {"outcome": "PASS", "summary": "version 1 of abalone_age serves"}
+    rivals.store.write_json(SCRIPT, {"register": registered, "approve": approved, "deploy": deployed})
+
+
+def states(run: Any) -> dict[str, str]:
+    return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+
+
+def note_of(api_server: str, run: Any) -> str:
+    api = AirflowApi(base=api_server, login="admin", password="secret")
+    return str(api._ask("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}")["note"])
+
+
+def test_one_branch_fails_one_did_not_learn_and_nothing_is_left(api_server: str, rivals: Rivals) -> None:
+    give(
+        rivals,
+        xgboost=Line(),
+        least_absolute_deviations="fold 0: ValueError: no luck",
+        random_forest=Line(21.0),
+        nearest_neighbours=Broken(),
+    )
+    run = DagBag(str(ROOT / "dags")).dags["abalone_age"].test()
+    found = states(run)
+    assert run.state == "failed"
+    steps = {
+        name: [found[f"compare.{name}.{step}"] for step in ("lease", "create", "ask", "remove")] for name in MODELS
+    }
+    assert steps == {
+        "xgboost": ["success"] * 4,
+        "least_absolute_deviations": ["success", "skipped", "skipped", "skipped"],
+        "random_forest": ["success"] * 4,
+        "nearest_neighbours": ["success", "success", "failed", "success"],
+    }
+    assert found["compare.verdict"] == found["register"] == found["deploy"] == "upstream_failed"
+    assert rivals.left() == {"processes": [], "leases": [], "files": []}
+    assert note_of(api_server, run).startswith("Error in compare.nearest_neighbours.ask: predictions at")
+
+
+def test_a_good_run_says_who_won_and_how_sure_that_is(api_server: str, rivals: Rivals) -> None:
+    give(
+        rivals,
+        xgboost=rivals.fitted(),
+        least_absolute_deviations="fold 0: ValueError: no luck",
+        random_forest=Line(90.0),
+        nearest_neighbours="fold 0: ValueError: no luck",
+    )
+    run = DagBag(str(ROOT / "dags")).dags["abalone_age"].test()
+    found = states(run)
+    assert run.state == "success"
+    assert found["compare.verdict"] == found["deploy"] == "success"
+    note = note_of(api_server, run)
+    assert note.startswith("Deployed: version 1 of abalone_age serves")
+    assert "xgboost wins by RMSE on" in note
+    assert "is worse by" in note
+    assert "[+" in note, "with an interval"
+    assert rivals.left() == {"processes": [], "leases": [], "files": []}
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        xcoms = session.query(XComModel.task_id, XComModel.value).filter_by(run_id=run.run_id).all()
+    assert all(len(json.dumps(value)) < 2_000 for _, value in xcoms)
