@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from stepzero.spec.environment import Environment
     from stepzero.spec.use_case import UseCase
 
+BY_THE_WATCH = ("reason", "compared_on")
+"""What nobody fills in: the watch sets it when it starts a run."""
 _REPRODUCE = "Reproduce"
 _EXPERT = "More"
+_OTHER_DAGS = ("watch_", "collect_windows", "triage", "release")
+"""Stages that no run of this DAG has."""
 
 
 def trigger_form(use_case: UseCase, environment: Environment) -> dict[str, Param]:
@@ -147,8 +151,13 @@ def _more(use_case: UseCase) -> dict[str, Param]:
         "window": Param(
             "declared",
             type="string",
-            enum=["declared", "batch"],
-            values_display={"declared": f"As declared: {declared}", "batch": "This batch alone"},
+            enum=["declared", "batch", "recent", "all"],
+            values_display={
+                "declared": f"As declared: {declared}",
+                "batch": "This batch alone",
+                "recent": "The newest batches, as many as the next field says",
+                "all": "All accepted batches",
+            },
             title="Window",
             description="Which accepted batches the run trains on.",
             section=_EXPERT,
@@ -161,11 +170,19 @@ def _more(use_case: UseCase) -> dict[str, Param]:
             description="Partitions of accepted batches to train on besides this one. Empty: what the window says.",
             section=_EXPERT,
         ),
+        "recent_batches": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Newest batches",
+            description="How many, this run's own included. Only with the window of the newest batches.",
+            section=_EXPERT,
+        ),
         "recompute": Param(
             None,
             type=["null", "array"],
             items={"type": "string"},
-            examples=list(STAGES),
+            examples=[name for name in STAGES if not name.startswith(_OTHER_DAGS)],
             title="Recompute",
             description="Stages to run again although nothing that they depend on changed.",
             section=_EXPERT,

@@ -198,6 +198,8 @@ def train(run: Run, prepared: XComArg) -> XComArg:
         tuned = _mapped(run, "tune", inputs).expand_kwargs(every_cell)
         evaluated = _stage(run, "evaluate", {"prepared": prepared, "tuned": tuned.output}, once=["tuned"])
         _stage(run, "baseline", {"prepared": prepared})
+        if run.flow.spec.monitors is not None:
+            _stage(run, "reference", {"prepared": prepared, "evaluated": _output(evaluated)})
     return _output(evaluated)
 
 
@@ -217,8 +219,9 @@ def register(run: Run, model: XComArg) -> XComArg:
     if checked is not None:
         inputs["checked"] = checked
     group = trained.operator.task_group
-    if group and (kept := group.children.get(group.child_id("baseline"))):
-        inputs["baseline"] = _output(kept)
+    for name in ("baseline", "reference"):
+        if group and (kept := group.children.get(group.child_id(name))):
+            inputs[name] = _output(kept)
     operator = RegisterOperator(
         task_id="register",
         stage="register",

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from stepzero.spec.load import load_environment, load_use_case, validate
 from stepzero.spec.plan import Form
-from stepzero_airflow.form import effective_approval, form_values, trigger_form
+from stepzero_airflow.form import BY_THE_WATCH, effective_approval, form_values, trigger_form
 from stepzero_airflow.operators.plan import run_link
 
 MAIN = ["samplers", "models", "metric", "approval", "batch"]
@@ -35,11 +35,11 @@ def form() -> dict[str, Any]:
 
 def test_main_fields_come_first_and_open(form: dict[str, Any]) -> None:
     assert [name for name, param in form.items() if "section" not in param.schema] == MAIN
-    assert list(form) == [*MAIN, "folds", "seed", "window", "recompute"]
+    assert list(form) == [*MAIN, "folds", "seed", "window", "earlier", "recent_batches", "recompute"]
 
 
 def test_every_field_of_a_run_is_in_the_form(form: dict[str, Any]) -> None:
-    assert set(form) == set(Form.model_fields)
+    assert set(form) == set(Form.model_fields) - set(BY_THE_WATCH)
 
 
 def test_every_field_is_explained_typed_and_short(form: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from stepzero.core.digests import digest_json
 from stepzero.core.errors import DONE, VERDICT_NO, StepzeroError
 from stepzero.execution.first import plan_values
 from stepzero.execution.planning import PlanRequest, commit_plan, make_plan
+from stepzero.execution.watching import make_watch_plan
 from stepzero.launchers.base import Finished, LogLine
 from stepzero.spec.environment import StageResources
 from stepzero.spec.load import load_environment, load_use_case
@@ -53,6 +54,9 @@ def launch(resources: StageResources, argv: Sequence[str], env: Mapping[str, str
     pointer = _pointer(argv[0], options)
     log_line(f"INFO playing {argv[0]}")
     try:
+        if argv[0] == "plan" and options.get("--purpose") == "watch":
+            store.write_json(pointer, _watch_plan(store, options))
+            return Finished(status=DONE)
         if argv[0] == "plan":
             store.write_json(pointer, _plan(store, options))
             return Finished(status=DONE)
@@ -81,6 +85,19 @@ def _plan(store: Store, options: Mapping[str, str]) -> dict[str, Any]:
     plan = commit_plan(store, make_plan(request, store, load_environment(), None))
     result = {"stage": "plan", "uri": f"{plan.folder}/plan.json", "digest": "0", "outcome": None, "summary": "frozen"}
     return {"result": result, "values": plan_values(plan) | {"links": {**plan.links, "mlflow": MLFLOW}}}
+
+
+def _watch_plan(store: Store, options: Mapping[str, str]) -> dict[str, Any]:
+    request = PlanRequest(
+        use_case=options["--use-case"],
+        run=options["--run"],
+        as_of=options["--as-of"],
+        form=json.loads(options.get("--form", "{}")),
+        links=json.loads(options.get("--links", "{}")),
+    )
+    plan = commit_plan(store, make_watch_plan(request, load_environment(), None))
+    result = {"stage": "plan", "uri": f"{plan.folder}/plan.json", "digest": "0", "outcome": None, "summary": "frozen"}
+    return {"result": result, "values": {"links": {**plan.links, "mlflow": MLFLOW}}}
 
 
 def _play(store: Store, stage: str, options: Mapping[str, str], pointer: str) -> int:

@@ -17,6 +17,8 @@ from stepzero.measures.checks import Floats, Integers
 from stepzero.measures.false_alarms import calibrate
 from stepzero.measures.uncertainty import Interval, intervals
 
+FEW_BLOCKS = 30
+"""With fewer, rows of a block are drawn anew, too: some days do not show what chance can do to rare frauds."""
 Rows = Mapping[str, npt.NDArray[Any]]
 """Columns by name: thousands of draws are too many for frames."""
 Value = Callable[[Rows], float]
@@ -100,6 +102,8 @@ def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed:
     def window(at: int) -> npt.NDArray[np.int64]:
         rows = members[at % blocks]
         kept = rows[generator.random(len(rows)) < weight[rows]] if (weight < 1).any() else rows
+        if blocks < FEW_BLOCKS:
+            return generator.choice(kept, size=min(size, len(kept)))
         return kept if len(kept) <= size else generator.choice(kept, size=size, replace=False)
 
     return [[window(start + at) for at in range(length)] for start in generator.integers(blocks, size=draws)]

@@ -44,7 +44,7 @@ class Labels(Section):
     """How long after the prediction labels are known."""
     at_least: int = Field(default=200, ge=1)
     """Labelled rows of a window."""
-    of_a_class: int = Field(default=5, ge=1)
+    of_a_class: int = Field(default=10, ge=1)
     """Rows of each class among them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -70,6 +71,12 @@ def as_of(context: Context) -> str:
     dag_run = context["dag_run"]
     end = dag_run.data_interval_end if dag_run.run_type in SCHEDULED else None
     return str((end or dag_run.run_after).isoformat())
+
+
+def as_of_watch(context: Context) -> str:
+    """Return a run's time for the watch, which is never to come: a run by hand may be dated by its next schedule."""
+    moment = datetime.fromisoformat(as_of(context))
+    return min(moment, datetime.now(UTC)).isoformat()
 
 
 def scheduled_partition(context: Context) -> str | None:

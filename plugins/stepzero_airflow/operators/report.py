@@ -48,11 +48,11 @@ class ReportOperator(StageOperator):
         """Find out how the run ended, and say so."""
         environment = load_environment()
         store = open_store(environment)
-        ending = find_ending(context, store)
+        ending = self.ending(context, store)
         self.log.info("%s", ending.sentence)
         links = context["ti"].xcom_pull(task_ids=self.plan_task, key="links") or {}
         problem = self._write_note(environment, context, note(ending, links))
-        if read_if_there(store, pointer_uri(self.use_case, context["run_id"], "plan")):
+        if read_if_there(store, pointer_uri(self.use_case, self.run_name(context), "plan")):
             status = "FINISHED" if ending.good else "FAILED"
             self.parameters = {"outcome": ending.outcome, "sentence": ending.sentence, "status": status}
             self.launch(context, {}, [])
@@ -62,6 +62,10 @@ class ReportOperator(StageOperator):
             # Red like its run, so that "clear only failed" clears it too and the note is written anew.
             raise AirflowFailException(ending.sentence)
         return {"outcome": ending.outcome, "summary": ending.sentence}
+
+    def ending(self, context: Context, store: Store) -> Ending:
+        """Return how the run ended, from what its tasks left behind."""
+        return find_ending(context, store)
 
     @staticmethod
     def _write_note(environment: Environment, context: Context, text: str) -> ServiceError | None:

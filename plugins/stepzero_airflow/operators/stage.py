@@ -98,6 +98,10 @@ class StageOperator(BaseOperator):
         del context
         return []
 
+    def run_name(self, context: Context) -> str:
+        """Return the run's name in the store."""
+        return str(context["run_id"])
+
     def use_case_file(self) -> str:
         """Return how the stage finds the use case; after the plan, its name is enough."""
         return self.use_case
@@ -110,7 +114,7 @@ class StageOperator(BaseOperator):
     def launch(self, context: Context, inputs: Mapping[str, Any], extra: list[str]) -> dict[str, Any]:
         """Run the command, wait for its end, and turn its exit status into Airflow's words."""
         environment = load_environment()
-        run, attempt = context["run_id"], attempt_name(context)
+        run, attempt = self.run_name(context), attempt_name(context)
         argv = self._argv(run, attempt, inputs, extra)
         self.log.info("$ stepzero stage %s", shlex.join(argv))
         finished = self._finished(environment, argv)
