@@ -69,7 +69,10 @@ def forget_results(home: Path) -> None:
 
 def clean_environment(folder: Path, *, keep_cache: bool) -> dict[str, str]:
     """Return variables of a user who has nothing of ours: free ports, an empty cache unless kept."""
-    ports = {f"STEPZERO_{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "ENDPOINT")}
+    ports = {
+        f"STEPZERO_{name}_PORT": str(free_port())
+        for name in ("AIRFLOW", "MLFLOW", "ENDPOINT", "ABALONE_AGE", "AUTO_CLAIMS_FRAUD")
+    }
     ours = ("STEPZERO_", "AIRFLOW", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     venv = str(Path(sys.executable).parent)

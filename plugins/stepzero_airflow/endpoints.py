@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from stepzero_airflow.stages import Run
+    from stepzero_airflow.steps import Run
 
 
 def divide(run: Run, checked: XComArg) -> tuple[XComArg, XComArg]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BY_THE_WATCH = ("reason", "compared_on")
 """What nobody fills in: the watch sets it when it starts a run."""
+_BATCH = "File name or partition of a landed batch. Empty: the newest that no run has accepted yet."
+_BATCH_OF_TABLES = "Landed files, a comma between them; a table that is not named takes its newest. Empty: all newest."
 _REPRODUCE = "Reproduce"
 _EXPERT = "More"
 _OTHER_DAGS = ("watch_", "collect_windows", "triage", "release")
@@ -73,7 +75,7 @@ def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Batch",
-            description="File name or partition of a landed batch. Empty: the newest that no run has accepted yet.",
+            description=_BATCH_OF_TABLES if use_case.tables else _BATCH,
         ),
     }
 
@@ -145,6 +147,9 @@ def _reproduce(use_case: UseCase) -> dict[str, Param]:
 
 
 def _more(use_case: UseCase) -> dict[str, Param]:
+    if use_case.tables:
+        # What earlier batches said is in the feature groups: there is no window to choose.
+        return _recompute()
     window = use_case.source.window if use_case.source else None
     declared = f"the newest {window.batches} batches" if window and window.batches else "all batches declared"
     return {
@@ -178,6 +183,12 @@ def _more(use_case: UseCase) -> dict[str, Param]:
             description="How many, this run's own included. Only with the window of the newest batches.",
             section=_EXPERT,
         ),
+        **_recompute(),
+    }
+
+
+def _recompute() -> dict[str, Param]:
+    return {
         "recompute": Param(
             None,
             type=["null", "array"],

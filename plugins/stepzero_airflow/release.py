@@ -9,7 +9,7 @@ from airflow.sdk import Param
 from stepzero.spec.load import load_environment, use_case_names
 from stepzero.spec.release import CORRECTIONS
 from stepzero_airflow.operators.release import ReleaseOperator
-from stepzero_airflow.stages import resources
+from stepzero_airflow.steps import resources
 
 if TYPE_CHECKING:
     from airflow.sdk import XComArg

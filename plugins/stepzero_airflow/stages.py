@@ -14,7 +14,7 @@ A stage of yours stands anywhere between: ``run_stage(run, "my_package.module:fu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,32 +28,19 @@ from stepzero_airflow.operators.gate import GateOperator
 from stepzero_airflow.operators.plan import PlanOperator
 from stepzero_airflow.operators.register import RegisterOperator
 from stepzero_airflow.operators.report import ReportOperator
-from stepzero_airflow.operators.stage import StageOperator
 from stepzero_airflow.sensors.batch import BatchSensor
+from stepzero_airflow.steps import Run
+from stepzero_airflow.steps import mapped as _mapped
+from stepzero_airflow.steps import output as _output
+from stepzero_airflow.steps import stage_resources as _resources
+from stepzero_airflow.steps import step as _stage
+from stepzero_airflow.tables import gates_before
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from airflow.sdk import BaseNotifier
-
-    from stepzero.spec.environment import StageResources
-
-_MARGIN = timedelta(minutes=5)
-"""The launcher ends a stage in time; Airflow's own limit is for a launcher that hangs."""
-_LABEL = "{{ task.parameters.values() | join(' · ') }}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run that has a plan: what all stages after `plan` are called with."""
-
-    flow: Flow
-    planned: XComArg
-
-    @property
-    def plan_task(self) -> str:
-        """Id of the task that makes the plan."""
-        return str(self.planned.operator.task_id)  # type: ignore[attr-defined]
 
 
 def await_batch(flow: Flow, *, poll_seconds: float = 10, wait_hours: float = 22) -> XComArg:
@@ -65,24 +52,31 @@ def await_batch(flow: Flow, *, poll_seconds: float = 10, wait_hours: float = 22)
         wait_hours: After that a scheduled run is skipped.
     """
     source = flow.spec.source
-    if source is None:
+    tables = {name: table.source.prefix for name, table in flow.spec.tables.items()}
+    if source is None and not tables:
         raise SpecError(
             f"{flow.source}: source",
             value=bare("none"),
-            allowed="a source section, which says where files land",
+            allowed="a source section, or tables, which say where files land",
             action="add one, or give `quality_gate` a dataset",
         )
     with TaskGroup("arrival", tooltip="Waits for landed files and freezes the run's plan"):
         sensor = BatchSensor(
             task_id="await_batch",
             use_case=flow.name,
-            prefix=source.prefix,
-            daily=source.partition is not None,
+            prefix=source.prefix if source else "",
+            daily=source is not None and source.partition is not None,
+            tables=tables or None,
             poll_seconds=poll_seconds,
             wait_hours=wait_hours,
-            doc_md=f"Waits for new files under `{source.prefix}`. Listing and ledger decide what is new.",
+            doc_md=f"Waits for new files under {_quoted(tables.values() if source is None else [source.prefix])}. "
+            "Listing and ledger decide what is new.",
         )
     return _output(sensor)
+
+
+def _quoted(prefixes: Iterable[str]) -> str:
+    return " and ".join(f"`{prefix}`" for prefix in prefixes)
 
 
 def plan(flow: Flow, batch: XComArg) -> Run:
@@ -130,33 +124,6 @@ def batch_skew(run: Run, checked: XComArg, **settings: Any) -> XComArg:
     return _output(_stage(run, "batch_skew", {"checked": checked}, **settings))
 
 
-def prepare_table(run: Run, checked: XComArg, table: str) -> XComArg:
-    """Do the declared transforms of one of several tables, on Spark; `checked` is what the gate said of its rows."""
-    settings: dict[str, Any] = {"task_id": f"prepare_{table}", "parameters": {"table": table}, "cell": table}
-    return _output(_stage(run, "prepare_table", {"checked": checked}, **settings))
-
-
-def join_tables(run: Run, **tables: XComArg) -> XComArg:
-    """Join prepared tables, given by their names, as `join` declares; takes the place of `checked` in `prepare`."""
-    return _output(_stage(run, "join_tables", tables))
-
-
-def ingest_features(run: Run, prepared: XComArg, group: str) -> XComArg:
-    """Add what is new in a prepared table to the history of its feature group."""
-    settings: dict[str, Any] = {"task_id": f"ingest_{group}", "parameters": {"group": group}, "cell": group}
-    return _output(_stage(run, "ingest_features", {"prepared": prepared}, **settings))
-
-
-def join_features(run: Run, **groups: XComArg) -> XComArg:
-    """Put training rows together as known at their moments; takes the place of `checked` in `prepare`."""
-    return _output(_stage(run, "join_features", groups))
-
-
-def join_features_spark(run: Run, **groups: XComArg) -> XComArg:
-    """Do what `join_features` does, on Spark: for histories that no memory holds."""
-    return _output(_stage(run, "join_features_spark", groups))
-
-
 def explore(run: Run, prepared: XComArg) -> XComArg:
     """Draw class balance, distributions and correlation of the training rows."""
     return _output(_stage(run, "explore", {"prepared": prepared}))
@@ -165,7 +132,8 @@ def explore(run: Run, prepared: XComArg) -> XComArg:
 def bias(run: Run, prepared: XComArg, model: XComArg | None = None, *, compared: XComArg | None = None) -> XComArg:
     """Measure bias of the training labels, or with `model` of its predictions; beyond a limit the run stops here.
 
-    Let what promotes wait for it: ``bias(run, prepared, model) >> version``.
+    Hand the results to `register`: it waits for them, and they become part of the version's dossier. Of a model, the
+    task stands in the group that trained it.
 
     Args:
         run: A run that has a plan.
@@ -177,7 +145,8 @@ def bias(run: Run, prepared: XComArg, model: XComArg | None = None, *, compared:
     if model is None:
         return _output(_stage(run, "bias", {"prepared": prepared, **more}, task_id="bias_before", cell="before"))
     inputs = {"prepared": prepared, "evaluated": model, **more}
-    return _output(_stage(run, "bias", inputs, task_id="bias_after", cell="after"))
+    with _group_of(model):
+        return _output(_stage(run, "bias", inputs, task_id="bias_after", cell="after"))
 
 
 def mitigate(run: Run, prepared: XComArg) -> XComArg:
@@ -185,14 +154,22 @@ def mitigate(run: Run, prepared: XComArg) -> XComArg:
     return _output(_stage(run, "mitigate", {"prepared": prepared}))
 
 
-def train(run: Run, prepared: XComArg) -> XComArg:
-    """Resample inside the folds, tune every sampler × model, and evaluate the winner on untouched rows."""
+def train(run: Run, prepared: XComArg, *, after: Sequence[XComArg] = ()) -> XComArg:
+    """Resample inside the folds, tune every sampler × model, and evaluate the winner on untouched rows.
+
+    Args:
+        run: A run that has a plan.
+        prepared: What `prepare` or `mitigate` returned.
+        after: What must have ended well before anything is learned, such as `bias` of the labels.
+    """
     with TaskGroup("train", tooltip="Resamples inside the folds, tunes every sampler × model, evaluates the winner"):
         every_sampler = samplers(run.plan_task)
         every_cell = cells(run.plan_task, run.flow.resources("tune").workers)
         # Beside `prepare`, not after it; but nothing of a group runs on a batch that was refused.
         for before in prepared.operator.upstream_list:  # type: ignore[attr-defined]
             before >> [every_sampler, every_cell]
+        for required in after:
+            required >> [every_sampler, every_cell]
         resampled = _mapped(run, "resample", {"prepared": prepared}).expand_kwargs(every_sampler)
         inputs = {"prepared": prepared, "resampled": resampled.output}
         tuned = _mapped(run, "tune", inputs).expand_kwargs(every_cell)
@@ -209,15 +186,24 @@ def check_predictions(run: Run, model: XComArg) -> XComArg:
     return _output(_stage(run, "check_predictions", {"prepared": prepared, "evaluated": model}))
 
 
-def register(run: Run, model: XComArg) -> XComArg:
-    """Register the winner as a version and compare it with the champion; the champion may stay."""
+def register(run: Run, model: XComArg, *, bias: Sequence[XComArg] = ()) -> XComArg:
+    """Register the winner as a version and compare it with the champion; the champion may stay.
+
+    Args:
+        run: A run that has a plan.
+        model: What `train` returned.
+        bias: What `bias` returned, before and after training: part of what an approver sees. A use case that declares
+            limits of predictions cannot do without the latter.
+    """
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
-    inputs = {"prepared": prepared, "evaluated": model}
+    inputs: dict[str, Any] = {"prepared": prepared, "evaluated": model}
     trained = model.operator.inputs.get("evaluated", model)  # type: ignore[attr-defined]
-    # The version's dossier tells what the gate said, where the flow has one.
-    checked = (prepared.operator.inputs or {}).get("checked")
-    if checked is not None:
-        inputs["checked"] = checked
+    # The version's dossier tells what the gate said, where the flow has one; of several tables, what all gates said.
+    gates = gates_before(prepared)
+    if gates:
+        inputs["checked"] = gates if run.flow.spec.tables else gates[0]
+    if bias:
+        inputs["bias"] = list(bias)
     group = trained.operator.task_group
     for name in ("baseline", "reference"):
         if group and (kept := group.children.get(group.child_id(name))):
@@ -232,6 +218,11 @@ def register(run: Run, model: XComArg) -> XComArg:
         **_resources(run.flow, "register"),
     )
     return _output(operator)
+
+
+def _group_of(result: XComArg) -> AbstractContextManager[Any]:
+    group = result.operator.task_group  # type: ignore[attr-defined]
+    return group if group is not None and not group.is_root else nullcontext()
 
 
 def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = ()) -> XComArg:
@@ -256,7 +247,8 @@ def approve(run: Run, version: XComArg, *, notifiers: Sequence[BaseNotifier] = (
             registered=version,
             use_case=flow.name,
             plan_task=run.plan_task,
-            params=reason_form(),
+            params=reason_form(required=flow.spec.promote.reason == "required"),
+            assigned_users=[{"id": user, "name": user} for user in flow.environment.approvers.users] or None,
             notifiers=list(notifiers) or [_asks()],
             response_timeout=timedelta(hours=flow.spec.promote.approval_timeout_hours),
         )
@@ -348,42 +340,3 @@ def _gate_alone(flow: Flow, dataset: str | None) -> XComArg:
         **_resources(flow, "quality_gate"),
     )
     return _output(gate)
-
-
-def _stage(run: Run, stage: str, inputs: Mapping[str, Any], **settings: Any) -> StageOperator:
-    named = {"task_id": stage.rpartition(":")[2] or stage} | _resources(run.flow, stage) | settings
-    return StageOperator(stage=stage, use_case=run.flow.name, plan_task=run.plan_task, inputs=inputs, **named)
-
-
-def _mapped(run: Run, stage: str, inputs: Mapping[str, Any]) -> Any:
-    return StageOperator.partial(
-        task_id=stage,
-        stage=stage,
-        use_case=run.flow.name,
-        plan_task=run.plan_task,
-        inputs=inputs,
-        map_index_template=_LABEL,
-        **_resources(run.flow, stage),
-    )
-
-
-def _resources(flow: Flow, stage: str) -> dict[str, Any]:
-    return resources(flow.resources(stage))
-
-
-def resources(granted: StageResources) -> dict[str, Any]:
-    """Return where a stage waits for its turn, how long it may take and how often it is tried, as Airflow takes it."""
-    return {
-        "pool": granted.pool,
-        "pool_slots": granted.slots,
-        "retries": granted.retries,
-        "retry_delay": timedelta(seconds=granted.retry_delay_seconds),
-        "retry_exponential_backoff": 2.0,
-        "execution_timeout": timedelta(minutes=granted.timeout_minutes) + _MARGIN,
-        **({"queue": granted.queue} if granted.queue else {}),
-    }
-
-
-def _output(operator: Any) -> XComArg:
-    output: XComArg = operator.output
-    return output

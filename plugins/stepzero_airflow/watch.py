@@ -26,7 +26,7 @@ from stepzero_airflow.operators.watch import (
     WatchStageOperator,
 )
 from stepzero_airflow.sensors.window import WindowSensor
-from stepzero_airflow.stages import Run, resources
+from stepzero_airflow.steps import Run, resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -161,3 +161,27 @@ def test_very_many_files_do_not_travel_through_xcom(environment: Store, sensor: 
     uris = [f"{PREFIX}part-{number:05d}.csv" for number in range(200)]
     assert sensor.execute_complete({}, {"status": "landed", "uris": uris}) == []  # type: ignore[typeddict-item]
     assert sensor.execute_complete({}, {"status": "landed", "uris": uris[:5]}) == uris[:5]  # type: ignore[typeddict-item]
+
+
+TABLES = {"claims": "landing/both/claims/", "customers": "landing/both/customers/"}
+
+
+def test_a_batch_of_tables_is_new_files_of_all_of_them(environment: Store) -> None:
+    trigger = BatchTrigger(environment.root, "both", "", poll_seconds=0.05, wait_seconds=0.4, tables=TABLES)
+    path, arguments = trigger.serialize()
+    assert BatchTrigger(**arguments).serialize() == (path, arguments)
+    environment.write_text(f"{TABLES['claims']}c.csv", "x\n1\n")
+    assert asyncio.run(fire(trigger))["status"] == "nothing"
+    environment.write_text(f"{TABLES['customers']}u.csv", "x\n1\n")
+    both = [f"{TABLES['claims']}c.csv", f"{TABLES['customers']}u.csv"]
+    assert asyncio.run(fire(trigger)) == {"status": "landed", "uris": both}
+
+
+def test_a_run_by_hand_passes_where_every_table_has_landed(environment: Store) -> None:
+    sensor = BatchSensor(task_id="await_batch", use_case="both", prefix="", tables=TABLES)
+    environment.write_text(f"{TABLES['claims']}c.csv", "x\n1\n")
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(make_context("manual"))
+    assert deferred.value.trigger.tables == TABLES
+    environment.write_text(f"{TABLES['customers']}u.csv", "x\n1\n")
+    assert sensor.execute(make_context("manual")) == [f"{TABLES['claims']}c.csv", f"{TABLES['customers']}u.csv"]

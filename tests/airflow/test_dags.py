@@ -80,6 +80,81 @@ def test_graph_is_exactly_the_lifecycle(fraud: Any) -> None:
     assert all(len(name) <= 20 for name in TOP_LEVEL)
 
 
+CLAIMS_TOP_LEVEL = [
+    "arrival",
+    "quality_gate",
+    "features",
+    "dataset",
+    "train",
+    "register",
+    "approve",
+    "deploy",
+    "report",
+]
+BOTH_GATES = {"quality_gate.claims", "quality_gate.customers"}
+CLAIMS_UPSTREAM = {
+    "quality_gate.claims": {"arrival.plan"},
+    "quality_gate.customers": {"arrival.plan"},
+    "features.prepare_claims": BOTH_GATES,
+    "features.prepare_customers": BOTH_GATES,
+    "features.ingest_claims": {"features.prepare_claims"},
+    "features.ingest_customers": {"features.prepare_customers"},
+    "dataset.join_features": {"features.ingest_claims", "features.ingest_customers"},
+    "dataset.prepare": {"dataset.join_features"},
+    "dataset.explore": {"dataset.prepare"},
+    "dataset.bias_before": {"dataset.prepare"},
+    "train.cells": {"dataset.join_features", "dataset.bias_before"},
+    "train.evaluate": {"dataset.prepare", "train.tune"},
+    "train.bias_after": {"dataset.prepare", "train.evaluate"},
+    "register": {
+        "dataset.prepare",
+        "dataset.bias_before",
+        "train.evaluate",
+        "train.baseline",
+        "train.bias_after",
+        *BOTH_GATES,
+    },
+    "deploy": {"approve.record"},
+    "report": {"dataset.explore", "deploy"},
+}
+
+
+def test_golden_54_the_eight_steps_of_the_reference_and_what_it_lacked(bag: DagBag) -> None:
+    """Its deployment waited for neither registration nor approval nor bias; here each of them gates the next."""
+    claims = bag.dags["auto_claims_fraud"]
+    assert list(claims.task_group.children) == CLAIMS_TOP_LEVEL
+    found = {task.task_id: task.upstream_task_ids for task in claims.tasks}
+    assert {name: found[name] for name in CLAIMS_UPSTREAM} == CLAIMS_UPSTREAM
+    before_deploy = set(claims.task_dict["deploy"].get_flat_relative_ids(upstream=True))
+    assert {"register", "approve.record", "train.bias_after", "dataset.bias_before", *BOTH_GATES} <= before_deploy
+    assert not claims.task_dict["train.bias_after"].go_on
+
+
+def test_golden_54_a_changed_parameter_changes_what_the_run_does(airflow_database: Path, tmp_path: Path) -> None:
+    """The reference's steps read the defaults of its parameters, whatever a run was given."""
+    from stepzero.adapters.store import Store
+    from stepzero.execution.planning import PlanRequest, make_plan
+    from stepzero.spec.environment import Environment
+
+    store = Store(f"file://{tmp_path}")
+    for table in ("claims", "customers"):
+        store.write_text(f"landing/auto_claims_fraud/{table}/a.csv", "x")
+    forms: list[dict[str, Any]] = [{}, {"models": ["xgboost"], "folds": 3, "approval": "person"}]
+    one, other = (
+        make_plan(
+            PlanRequest(use_case="auto_claims_fraud", run="r", as_of="2026-11-21T00:00:00+00:00", form=form),
+            store,
+            Environment(name="local", store="file:///x", approval="rule"),
+            None,
+        )
+        for form in forms
+    )
+    assert (len(one.cells()), one.approval) == (3, "rule")
+    assert (other.cells(), other.approval) == ([{"sampler": "none", "model": "xgboost"}], "person")
+    assert other.use_case.train is not None
+    assert other.use_case.train.folds == 3
+
+
 def test_schedule_has_a_real_day(fraud: Any) -> None:
     from datetime import timedelta
 

@@ -45,6 +45,16 @@ def test_the_most_telling_page_is_shown(store: Store) -> None:
         assert view.stored_page(store, "cards", RUN) == stage.encode()
 
 
+def test_of_several_tables_the_refused_one_is_shown(store: Store) -> None:
+    _plan(store, "claims", RUN, "claims")
+    for table, outcome in (("claims", "PASS"), ("customers", "FAIL")):
+        store.write_text(f"results/{table}.html", f"report of {table}")
+        store.write_json(f"results/{table}.json", {"outputs": {"report": {"uri": f"results/{table}.html"}}})
+        pointer = {"result": {"uri": f"results/{table}.json", "outcome": outcome}}
+        store.write_json(f"{run_folder('claims', RUN)}/stages/quality_gate/{table}.json", pointer)
+    assert view.stored_page(store, "claims", RUN) == b"report of customers"
+
+
 def test_a_run_is_found_for_its_own_dag_only(store: Store) -> None:
     """Whoever may see one DAG must not read another's run through it."""
     _plan(store, "cards", RUN, "cards")

@@ -42,6 +42,12 @@ def test_every_field_of_a_run_is_in_the_form(form: dict[str, Any]) -> None:
     assert set(form) == set(Form.model_fields) - set(BY_THE_WATCH)
 
 
+def test_several_tables_have_no_window_to_choose() -> None:
+    shown = trigger_form(load_use_case("auto_claims_fraud"), load_environment("local"))
+    assert list(shown) == [*MAIN, "folds", "seed", "recompute"]
+    assert "a comma between them" in str(shown["batch"].description)
+
+
 def test_every_field_is_explained_typed_and_short(form: dict[str, Any]) -> None:
     for name, param in form.items():
         assert param.description, name

@@ -212,3 +212,20 @@ def _command_lines() -> str:
     import psutil
 
     return " ".join(" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+
+
+def test_only_the_stage_that_approves_is_given_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import Connection
+
+    from stepzero.spec.environment import Environment, Signing
+    from stepzero_airflow.operators.stage import _secrets
+
+    monkeypatch.setattr(Connection, "get", lambda name: SimpleNamespace(password=f"secret of {name}"))
+    environment = Environment(
+        name="aws",
+        store="s3://x",
+        secrets={"KEY": "key", "OTHER": "other"},
+        signing=Signing(private_key_variable="KEY", public_key_file="pub"),
+    )
+    assert _secrets(environment, "tune") == {"OTHER": "secret of other"}
+    assert _secrets(environment, "approve") == {"KEY": "secret of key", "OTHER": "secret of other"}

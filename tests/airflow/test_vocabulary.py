@@ -14,22 +14,23 @@ def test_bias_is_measured_before_and_after_training_and_what_promotes_waits(airf
     def measured() -> None:
         run = stages.plan(fraud, stages.await_batch(fraud))
         prepared = stages.mitigate(run, stages.prepare(run, stages.quality_gate(run)))
-        before, model = stages.bias(run, prepared), stages.train(run, prepared)
-        version = stages.register(run, model)
-        before >> model
-        stages.bias(run, prepared, model) >> version
+        before = stages.bias(run, prepared)
+        model = stages.train(run, prepared, after=[before])
+        stages.register(run, model, bias=[before, stages.bias(run, prepared, model)])
 
     tasks = measured().task_dict
     assert tasks["mitigate"].upstream_task_ids == {"prepare"}
     assert tasks["bias_before"].upstream_task_ids == {"mitigate"}
-    assert tasks["bias_after"].upstream_task_ids == {"mitigate", "train.evaluate"}
-    assert tasks["bias_after"].cell != tasks["bias_before"].cell
-    assert "bias_after" in tasks["register"].upstream_task_ids
-    assert not tasks["bias_after"].go_on, "a limit that is broken stops the run"
+    after = tasks["train.bias_after"]
+    assert after.upstream_task_ids == {"mitigate", "train.evaluate"}
+    assert after.cell != tasks["bias_before"].cell
+    assert {"train.bias_after", "bias_before"} <= tasks["register"].upstream_task_ids
+    assert "bias_before" in tasks["train.cells"].upstream_task_ids, "nothing is learned beyond a limit of the labels"
+    assert not after.go_on, "a limit that is broken stops the run"
 
 
 def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: Path) -> None:
-    from stepzero_airflow import stages, use_case
+    from stepzero_airflow import stages, tables, use_case
 
     fraud = use_case("credit_card_fraud")
 
@@ -37,11 +38,11 @@ def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: 
     def joined() -> None:
         run = stages.plan(fraud, stages.await_batch(fraud))
         checked = stages.quality_gate(run)
-        tables = {name: stages.prepare_table(run, checked, name) for name in ("claims", "customers")}
-        groups = {name: stages.ingest_features(run, table, name) for name, table in tables.items()}
-        stages.prepare(run, stages.join_features(run, **groups))
-        stages.join_features_spark(run, **groups)
-        stages.join_tables(run, **tables)
+        prepared = {name: tables.prepare_table(run, checked, name) for name in ("claims", "customers")}
+        groups = {name: tables.ingest_features(run, table, name) for name, table in prepared.items()}
+        stages.prepare(run, tables.join_features(run, **groups))
+        tables.join_features_spark(run, **groups)
+        tables.join_tables(run, **prepared)
 
     tasks = joined().task_dict
     for name in ("claims", "customers"):

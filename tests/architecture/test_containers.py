@@ -79,8 +79,9 @@ def test_compose_starts_what_the_environment_names(compose: dict[str, Any], monk
     environment = load_environment("compose")
     hosts = {environment.tracking.uri, environment.airflow.uri, *(one.uri for one in environment.endpoints.values())}
     assert {host.split("//")[1].split(":")[0] for host in hosts} <= set(compose["services"])
-    command = compose["services"]["endpoint"]["command"]
-    assert command[command.index("--use-case") + 1] in environment.endpoints
+    for name, endpoint in environment.endpoints.items():
+        command = compose["services"][endpoint.uri.split("//")[1].split(":")[0]]["command"]
+        assert command[command.index("--use-case") + 1] == name
     assert environment.store == "file:///stepzero/store"
 
 

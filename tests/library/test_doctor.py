@@ -25,7 +25,7 @@ NOBODY = 65534
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("STEPZERO_HOME", str(tmp_path))
-    for name in ("AIRFLOW", "MLFLOW", "ENDPOINT"):
+    for name in ("AIRFLOW", "MLFLOW", "ENDPOINT", "ABALONE_AGE", "AUTO_CLAIMS_FRAUD"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             monkeypatch.setenv(f"STEPZERO_{name}_PORT", str(probe.getsockname()[1]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepzero.adapters.datasets import write_file
 from stepzero.adapters.registry_records import Evidence
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult
@@ -166,3 +167,71 @@ def test_what_is_missing_is_left_out(bench: Bench, inputs: dict[str, StageInput]
     page = bench.store.read_text(write_dossier(found, workspace)["dossier_page"].uri)
     assert "<img" not in page
     assert "alone" in page
+
+
+def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
+    bench: Bench, inputs: dict[str, StageInput], workspace: Workspace
+) -> None:
+    store = bench.store
+    facet = {
+        "facet": EVIL,
+        "value": EVIL,
+        "threshold": None,
+        "rows": {"favoured": 700.0, "disfavoured": 300.0},
+        "favourable_shares": {"favoured": 0.97, "disfavoured": 0.99},
+        "metrics": {"DPPL": -0.02, "TE": "Infinity", "CDDPL": None},
+    }
+    measured = [
+        as_input(
+            "bias",
+            StageResult(
+                outputs={
+                    "analysis.json": write_file(store, f"made/{time}.json", b"{}"),
+                    "bias.png": write_file(store, f"made/{time}.png", b"a picture"),
+                },
+                values={"time": time, "label": "Class", "favourable": "0", "facets": [facet]},
+                verdict=Verdict(outcome=Outcome.PASS, subject=f"bias {time} training, 1 facet values, 2 limits"),
+            ),
+        )
+        for time in ("before", "after")
+    ]
+    gates = [
+        as_input(
+            "quality_gate",
+            StageResult(
+                values={"table": table, "accepted": rows, "quarantined": 2},
+                verdict=Verdict(outcome=Outcome.QUARANTINE, subject=f"batch of {table}"),
+            ),
+        )
+        for table, rows in (("claims", 100), ("customers", 90))
+    ]
+    given: dict[str, Any] = {**inputs, "checked": gates, "bias": measured}
+    found = make_dossier(bench.use_case, "3", given, {"accepted": True, "sentence": "alone"}, workspace)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert [gate["gate"] for gate in found["gates"]] == [
+        "quality gate of claims",
+        "quality gate of customers",
+        "promotion gates",
+        "bias before training",
+        "bias after training",
+        "comparison with the champion",
+    ]
+    assert (found["data"]["accepted"], found["data"]["quarantined"]) == (190, 4)
+    assert [one["report"]["digest"] for one in found["bias"]] == [
+        one.output("analysis.json").digest for one in measured
+    ]
+    page = bench.store.read_text(write_dossier(found, workspace)["dossier_page"].uri).encode()
+    seen = Seen(page)
+    assert "script" not in seen.tags
+    for words in (
+        "decisions on untouched rows: PASS: bias after training, 1 facet values, 2 limits.",
+        f"{EVIL} = {EVIL}",
+        "Infinity",
+        "no value",
+        "-0.0200",
+        "97.00%",
+        "does not say that bias is gone",
+        "Accepted by the gate of claims: 100 rows; in quarantine: 2.",
+    ):
+        assert words in seen.words, words
+    assert "fixed" not in seen.words

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from stepzero.core.errors import InputError
-from stepzero.generators import GENERATORS, generator_for, to_csv, write_csv
+from stepzero.generators import GENERATORS, generator_for, is_of_tables, tables_of, to_csv, write_csv
 from stepzero.generators.credit_card import COLUMNS, FEATURES, generate
 from stepzero.spec.load import load_use_case
 
@@ -26,9 +26,15 @@ def made() -> pd.DataFrame:
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_columns_are_those_that_the_use_case_declares(name: str) -> None:
-    source = load_use_case(name).source
-    assert source is not None
-    assert list(generator_for(name).generate(rows=500).columns) == list(source.columns)
+    use_case = load_use_case(name)
+    if is_of_tables(name):
+        made = tables_of(name, rows=500)
+        assert {table: list(frame.columns) for table, frame in made.items()} == {
+            table: list(one.source.columns) for table, one in use_case.tables.items()
+        }
+        return
+    assert use_case.source is not None
+    assert list(generator_for(name).generate(rows=500).columns) == list(use_case.source.columns)
 
 
 def test_same_seed_makes_same_bytes(made: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ from stepzero.adapters.history import entries
 from stepzero.adapters.ledger import make_batch
 from stepzero.adapters.store import Store
 from stepzero.execution.execute import execute
-from stepzero.execution.planning import history_before
+from stepzero.execution.planning_parts import history_before
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_environment, validate
 from stepzero.spec.plan import HistoryPoint

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepzero.adapters.landing import inspect, land
+from stepzero.adapters.landing import inspect, land, land_tables
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError
 from stepzero.spec.data import Source
@@ -95,3 +95,30 @@ def test_other_formats(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a Parquet file, as the source declares"):
         inspect(parquet, file(tmp_path, GOOD))
     assert inspect(SOURCE.model_copy(update={"format": "json"}), file(tmp_path, b'{"a": 1}\n')) == ".json"
+
+
+def test_tables_land_together_or_none_does(store: Store, tmp_path: Path) -> None:
+    other = SOURCE.model_copy(update={"prefix": "landing/other/"})
+    tables = {"payments": SOURCE, "refunds": other}
+    folder = tmp_path / "both"
+    folder.mkdir()
+    file(folder, GOOD, "payments.csv")
+    with pytest.raises(
+        InputError, match=r"table refunds in .*both: got no file\. Allowed: one file whose name is refunds"
+    ):
+        land_tables(store, tables, folder)
+    file(folder, b"Time,Class\n1,2\n", "refunds.csv")
+    with pytest.raises(InputError, match=r"refunds\.csv: got a header without Amount"):
+        land_tables(store, tables, folder)
+    assert store.list("landing") == [], "a good table does not land beside a wrong one"
+    file(folder, gzip.compress(GOOD), "refunds.csv")
+    landed = land_tables(store, tables, folder)
+    assert {name: uri.rpartition("/")[0] for name, uri in landed.items()} == {
+        "payments": "landing/toy",
+        "refunds": "landing/other",
+    }
+    file(folder, GOOD, "refunds.csv.gz")
+    with pytest.raises(InputError, match=r"table refunds in .*: got refunds\.csv, refunds\.csv\.gz"):
+        land_tables(store, tables, folder)
+    with pytest.raises(InputError, match=r"payments\.csv: got a file\. Allowed: a folder with a file of each"):
+        land_tables(store, tables, folder / "payments.csv")

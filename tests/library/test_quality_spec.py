@@ -10,7 +10,7 @@ import pytest
 
 from stepzero.adapters.store import Store
 from stepzero.core.errors import SpecError
-from stepzero.execution.planning import asks_how_fresh, referenced_datasets
+from stepzero.execution.planning_parts import asks_how_fresh, referenced_datasets
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.quality import RULES, Quality
 from stepzero.spec.use_case import UseCase

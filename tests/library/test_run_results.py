@@ -54,6 +54,26 @@ def good_run(store: Store) -> None:
     note(store, "deploy", "PASS")
 
 
+def test_gates_of_several_tables_are_told_each(store: Store) -> None:
+    for label in ("claims", "customers"):
+        note(store, "quality_gate", "PASS", label=label)
+    assert RunResults(store, "toy", "r1").verdict == "PASS: quality_gate.\nPASS: quality_gate."
+    note(store, "quality_gate", "FAIL", label="customers")
+    found = RunResults(store, "toy", "r1")
+    assert (found.outcome, found.exit_status) == ("failed at the gate", 10)
+    assert "size" in found.verdict
+    assert found.verdict.startswith("FAIL")
+
+
+def test_bias_beyond_a_limit_is_no_promotion(store: Store) -> None:
+    note(store, "quality_gate", "PASS")
+    note(store, "evaluate", "PASS", table=[ROW], winner=WINNER)
+    note(store, "bias", "FAIL", label="after")
+    found = RunResults(store, "toy", "r1")
+    assert (found.outcome, found.exit_status) == ("not promoted", 10)
+    assert found.verdict.startswith("FAIL: bias")
+
+
 def test_deployed(store: Store) -> None:
     good_run(store)
     found = RunResults(store, "toy", "r1")

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from stepzero.core.errors import SpecError
 from stepzero.spec.load import load_use_case, validate
 from stepzero.spec.tables import joined_columns
 from stepzero.spec.transforms import columns_after
 from stepzero.spec.use_case import UseCase
+from support.claims import USE_CASE, joined_claims
 
-AUTO_CLAIMS = Path(__file__).resolve().parents[1] / "support" / "auto_claims.yaml"
 COLUMNS = {"id": "int", "word": "string", "amount": "double", "label": "int"}
 
 WORD = {"step": "one_hot", "column": "word", "vocabulary": ["x"]}
@@ -32,8 +31,10 @@ def declared(*steps: dict[str, Any], **sections: Any) -> UseCase:
 
 
 def test_the_reference_case_is_whole_and_its_columns_are_known() -> None:
-    use_case = load_use_case(str(AUTO_CLAIMS))
+    use_case = validate(joined_claims(), UseCase)
     columns = joined_columns(use_case.tables, use_case.join)
+    assert use_case._arriving() == columns
+    assert load_use_case("auto_claims_fraud")._arriving() == columns, "by feature groups, the same"
     assert len(columns) == 47
     assert list(columns)[:2] == ["policy_id", "incident_severity"]
     assert columns["vehicle_claim"] == "double"
@@ -97,8 +98,7 @@ def test_a_wrong_step_is_found_without_any_data(steps: list[dict[str, Any]], exp
 
 
 def tables(**changes: Any) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(AUTO_CLAIMS.read_text(encoding="utf-8"))
-    return {**data, **changes}
+    return joined_claims(**changes)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_columns_that_two_tables_share_are_told() -> None:
 
 
 def test_a_wrong_step_in_a_file_is_told_by_its_line(tmp_path: Path) -> None:
-    text = AUTO_CLAIMS.read_text(encoding="utf-8")
+    text = USE_CASE.read_text(encoding="utf-8")
     before = "{step: drop, columns: customer_zip}"
     assert text.count(before) == 1
     path = tmp_path / "auto_claims_fraud.yaml"

@@ -16,7 +16,7 @@ import pytest
 from stepzero.adapters.store import Store
 from stepzero.adapters.tracking import Tracking
 from stepzero.spec.environment import Tracking as TrackingSettings
-from support.champions import World, launch_endpoint
+from support.champions import World, launch_endpoint, make_keys
 from support.stack import free_port, wait_for
 
 
@@ -68,10 +68,10 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture
-def world(store: Store, mlflow_url: str, rows: pd.DataFrame, request: pytest.FixtureRequest) -> World:
+def world(store: Store, mlflow_url: str, rows: pd.DataFrame, request: pytest.FixtureRequest, tmp_path: Path) -> World:
     """A use case of its own for each test, so that tests share the server without meeting."""
     name = f"t{abs(hash(request.node.nodeid)) % 10**10}"
-    return World(name=name, store=store, tracking_uri=mlflow_url, rows=rows)
+    return World(name=name, store=store, tracking_uri=mlflow_url, rows=rows, signing=make_keys(tmp_path))
 
 
 @pytest.fixture

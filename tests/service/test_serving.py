@@ -22,7 +22,7 @@ from stepzero.adapters.tracking import Tracking
 from stepzero.core.errors import ServiceError, StageError
 from stepzero.core.stages import StageInput
 from stepzero.spec.environment import Endpoint
-from support.champions import World, fit_model, launch_endpoint, write_environment
+from support.champions import World, fit_model, launch_endpoint, make_keys, write_environment
 from support.stack import free_port, wait_for
 
 pytestmark = [
@@ -75,7 +75,8 @@ def answers(url: str) -> bool:
 def served(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One deployed champion for all tests that only ask."""
     folder = tmp_path_factory.mktemp("served")
-    world = World(name="served", store=Store(f"file://{folder / 'store'}"), tracking_uri=mlflow_url, rows=rows)
+    store, signing = Store(f"file://{folder / 'store'}"), make_keys(folder)
+    world = World(name="served", store=store, tracking_uri=mlflow_url, rows=rows, signing=signing)
 
     def launch(variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
         return launch_endpoint(folder / "log", variables, *arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,13 +9,12 @@ import pytest
 
 from stepzero.core.errors import InputError, RuleError
 from stepzero.core.stages import StageResult
-from stepzero.spec.load import load_use_case
+from stepzero.spec.load import validate
 from stepzero.spec.use_case import UseCase
 from stepzero.stages.prepare_transforms import transform
-from support.claims import claims_file
+from support.claims import claims_file, joined_claims
 from support.gate import SMALL, Gate
 
-AUTO_CLAIMS = str(Path(__file__).resolve().parents[1] / "support" / "auto_claims.yaml")
 ONE_HOT = {
     "driver_relationship": ["self", "na", "spouse", "child", "other"],
     "incident_type": ["collision", "breakin", "theft"],
@@ -29,7 +27,7 @@ class Claims:
     """The raw tables, judged and prepared, and the reference's own."""
 
     def __init__(self, gate: Gate) -> None:
-        self.use_case = load_use_case(AUTO_CLAIMS)
+        self.use_case = validate(joined_claims(), UseCase)
         self.gate = gate
         self.results: dict[str, StageResult] = {}
         self.frames: dict[str, pd.DataFrame] = {}

@@ -17,13 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
+from stepzero.cli.services.credentials import Credentials
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Verdict
 from stepzero.learning.model import ScoringModel, save_model
 from stepzero.learning.transform import Transformer
 from stepzero.spec.data import Pipeline
-from stepzero.spec.environment import Endpoint, Environment
+from stepzero.spec.environment import Approvers, Endpoint, Environment, Signing
 from stepzero.spec.environment import Tracking as TrackingSettings
 from stepzero.spec.load import validate
 from stepzero.spec.plan import Batch, Plan
@@ -34,7 +35,7 @@ from support.stack import ROOT
 FEATURES = {"V1": "double", "Amount": "double"}
 
 
-def make_use_case(name: str) -> UseCase:
+def make_use_case(name: str, **sections: Any) -> UseCase:
     data = {
         "name": name,
         "title": "A test",
@@ -47,8 +48,16 @@ def make_use_case(name: str) -> UseCase:
         "weight": {"base_rate": "5%"},
         "train": {"models": {"logistic_regression": {"C": [1.0]}}},
         "evaluate": {"bootstrap": 100},
+        **sections,
     }
     return validate(data, UseCase)
+
+
+def make_keys(folder: Path) -> Signing:
+    """Return a pair of keys in a folder, as `up` makes them."""
+    signing = Signing(private_key_file=str(folder / "key"), public_key_file=str(folder / "key.pub"))
+    Credentials(folder).ensure_keys(signing)
+    return signing
 
 
 def fit_model(rows: pd.DataFrame, features: list[str], *, threshold: float = 0.4) -> ScoringModel:
@@ -72,10 +81,13 @@ class World:
     endpoint: Endpoint | None = None
     approval: str = "rule"
     tries: int = field(default=0)
+    signing: Signing | None = None
+    approvers: Approvers = field(default_factory=Approvers)
+    sections: dict[str, Any] = field(default_factory=dict)
 
     @property
     def use_case(self) -> UseCase:
-        return make_use_case(self.name)
+        return make_use_case(self.name, **self.sections)
 
     @property
     def environment(self) -> Environment:
@@ -85,9 +97,11 @@ class World:
             store=self.store.root,
             tracking=TrackingSettings(uri=self.tracking_uri),
             endpoints=endpoints,
+            signing=self.signing,
+            approvers=self.approvers,
         )
 
-    def plan(self, run: str, champion: Any = "look") -> Plan:
+    def plan(self, run: str, champion: Any = "look", author: str = "") -> Plan:
         """Plan a run now, with the champion of this moment."""
         workspace = Workspace(store=self.store, environment=self.environment, plan=None, folder="x", stage="x")  # type: ignore[arg-type]
         return Plan(
@@ -98,6 +112,7 @@ class World:
             champion=workspace.tracking.champion(self.name) if champion == "look" else champion,
             as_of="2026-11-21T02:00:00+00:00",
             approval=self.approval,  # type: ignore[arg-type]
+            author=author,
             links={"airflow": f"http://127.0.0.1:8080/dags/{self.name}/runs/{run}"},
         )
 
@@ -110,7 +125,7 @@ class World:
         workspace = Workspace(
             store=self.store,
             environment=self.environment,
-            plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
+            plan=View(plan, info.plan, always=("run", "folder", "as_of", "ledger")),  # type: ignore[arg-type]
             folder=f"results/{self.name}/{stage}/key/tries/{self.tries}",
             stage=stage,
             parameters=parameters or {},
@@ -201,8 +216,9 @@ def write_environment(folder: Path, world: World, endpoint: Endpoint) -> dict[st
     """Write environment and use-case files, and return the variables by which a process finds them."""
     import yaml
 
+    environment = {"store": world.store.root, "endpoints": {world.name: endpoint}, "signing": world.signing}
     for kind, name, data in (
-        ("environments", "local", {"name": "local", "store": world.store.root, "endpoints": {world.name: endpoint}}),
+        ("environments", "local", {"name": "local", **environment}),
         ("usecases", world.name, world.use_case.model_dump(mode="json", by_alias=True)),
     ):
         path = folder / kind / f"{name}.yaml"

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from stepzero.measures.bias import FacetRows
 
+USE_CASE = Path(__file__).resolve().parents[2] / "include" / "usecases" / "auto_claims_fraud.yaml"
 CLAIMS = Path(__file__).resolve().parents[3] / "shared" / "data" / "auto_claims"
 """Where the reference example's tables are, when they are."""
+
+
+def joined_claims(**sections: Any) -> dict[str, Any]:
+    """Return the shipped use case as plain data, its tables joined in the run instead of by feature groups."""
+    data: dict[str, Any] = yaml.safe_load(USE_CASE.read_text(encoding="utf-8"))
+    del data["features"]
+    return {
+        **data,
+        "join": [{"table": "customers", "by": "policy_id", "how": "left", "unmatched": "error"}],
+        **sections,
+    }
 
 
 def claims_file(name: str) -> Path:

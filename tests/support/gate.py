@@ -17,7 +17,7 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
-from stepzero.execution.planning import asks_how_fresh, history_before, referenced_datasets
+from stepzero.execution.planning_parts import asks_how_fresh, history_before, referenced_datasets
 from stepzero.generators import to_csv
 from stepzero.spec.plan import Batch, Member, Released
 from stepzero.spec.release import ReleaseForm
@@ -237,7 +237,9 @@ class Gate:
         workspace = Workspace(
             store=self.store,
             environment=cast("Any", None),
-            plan=cast("Any", View(_Frozen(run=f"run-{self.runs}", **plan), info.plan, always=("run", "as_of"))),
+            plan=cast(
+                "Any", View(_Frozen(run=f"run-{self.runs}", **plan), info.plan, always=("run", "as_of", "ledger"))
+            ),
             folder=f"results/{stage}-{self.runs}",
             stage=stage,
             parameters=parameters or {},
@@ -251,7 +253,7 @@ class _Frozen:
     """The fields of a plan that the Spark stages read."""
 
     def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
-        self.run, self.as_of = run, as_of
+        self.run, self.as_of, self.ledger = run, as_of, NAME
         nothing = {"batch": None, "window": (), "released": None, "history": (), "datasets": {}}
         self.__dict__.update({**nothing, "days": (), "released_days": (), **fields})
 

@@ -45,7 +45,8 @@ class Stack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.ports = {name: free_port() for name in ("AIRFLOW", "MLFLOW", "ENDPOINT", "ABALONE_AGE")}
+        names = ("AIRFLOW", "MLFLOW", "ENDPOINT", "ABALONE_AGE", "AUTO_CLAIMS_FRAUD")
+        self.ports = {name: free_port() for name in names}
         ports = {f"STEPZERO_{name}_PORT": str(port) for name, port in self.ports.items()}
         cache = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
         paths = f"{ROOT / 'include'}{os.pathsep}{ROOT / 'plugins'}"

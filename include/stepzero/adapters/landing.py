@@ -14,6 +14,8 @@ from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from stepzero.adapters.store import Store
@@ -92,6 +94,45 @@ def land_parts(store: Store, source: Source, path: Path) -> list[str]:
             part.write_bytes(b"".join([*head, *rows[first:last]]))
             landed.append(land(store, source, part))
     return landed
+
+
+def table_files(tables: Mapping[str, Source], folder: Path) -> dict[str, Path]:
+    """Return the file of each table in a folder, known by its name: ``claims.csv``, ``claims.csv.gz``; looked at.
+
+    Raises:
+        InputError: A table has no file, or several, or one that is plainly not what its source declares.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"data folder {folder}",
+            value=bare("a file" if folder.exists() else "no such folder"),
+            allowed=f"a folder with a file of each table: {', '.join(f'{name}.csv' for name in tables)}",
+            action="give the folder that holds them",
+        )
+    found = {}
+    for name, source in tables.items():
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.partition(".")[0] == name]
+        if len(files) != 1:
+            raise InputError(
+                f"table {name} in {folder}",
+                value=bare(", ".join(path.name for path in files) or "no file"),
+                allowed=f"one file whose name is {name}, such as {name}.{source.format}",
+                action="name the files by their tables",
+            )
+        inspect(source, files[0])
+        found[name] = files[0]
+    return found
+
+
+def land_tables(store: Store, tables: Mapping[str, Source], folder: Path) -> dict[str, str]:
+    """Land the file of each table in a folder; return table → URI. None is landed where one is wrong.
+
+    Raises:
+        InputError: A table has no file, or several, or one that is plainly not what its source declares.
+        StoreFullError: No room is left.
+    """
+    files = table_files(tables, folder)
+    return {name: land(store, tables[name], path) for name, path in files.items()}
 
 
 def inspect(source: Source, path: Path) -> str:

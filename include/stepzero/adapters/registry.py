@@ -11,6 +11,7 @@ from stepzero.adapters.store import Store
 from stepzero.adapters.tracking_claims import claim
 from stepzero.adapters.tracking_client import code_of
 from stepzero.adapters.tracking_entities import KEY, NOTE, batch_of, quoted
+from stepzero.adapters.tracking_lineage import link_output
 from stepzero.spec.plan import Champion
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class ModelRegistry:
         metrics = _model_metrics(new, model_id)
         if metrics:
             self._ask("logging a model's metrics", lambda client: client.log_batch(new.run_id, metrics=metrics))
+        link_output(self._tracking, new.run_id, model_id)
         self._ask("finalizing a model", lambda client: client.finalize_logged_model(model_id, "READY"))
 
     def _must_have_name(self, name: str) -> None:

@@ -6,16 +6,21 @@ these files, which are created once and name the model by its digest.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from stepzero.adapters.signing import Signature, sign, verify
 from stepzero.adapters.store import Store
 from stepzero.core.digests import digest_json
 from stepzero.core.errors import PromotionError, bare
 from stepzero.core.references import Reference
 from stepzero.spec.base import Section
 from stepzero.spec.plan import Champion
+
+if TYPE_CHECKING:
+    from stepzero.spec.environment import Signing
 
 
 class Registration(Section):
@@ -39,6 +44,8 @@ class Registration(Section):
     run: str
     dossier: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """References of the dossier as it was then, by output: ``dossier`` and ``dossier_page``."""
+    documents: dict[str, str] = Field(default_factory=dict)
+    """What an approver had before him → its digest: ``dossier``, ``bias before``, ``bias after``."""
 
     @property
     def reference(self) -> Reference:
@@ -54,7 +61,7 @@ class Registration(Section):
 class Evidence(Section):
     """Who decided on a version, when, why, how, and on what grounds."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     use_case: str
     version: str
     model_digest: str
@@ -68,11 +75,53 @@ class Evidence(Section):
     """The champion that it was compared with and replaces."""
     run: str
     links: dict[str, str] = Field(default_factory=dict)
+    threshold: float | None = None
+    """Where the line was when it was decided; another one was approved by nobody."""
+    documents: dict[str, str] = Field(default_factory=dict)
+    """What there was to read → its digest: the dossier, the bias reports."""
+    signature: Signature | None = None
+    """Of all the rest."""
 
     @property
     def digest(self) -> str:
         """Return the digest of all that it says."""
-        return digest_json(self.model_dump(mode="json"))
+        return digest_json(self._said())
+
+    @property
+    def statement(self) -> bytes:
+        """Return what is signed: all that it says, in one spelling, under a name that nothing else is signed by."""
+        said = json.dumps(self._said(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return f"stepzero evidence {self.format}\n{said}".encode()
+
+    def signed(self, signing: Signing | None) -> Evidence:
+        """Return it with the environment's signature; as it is where the environment has no keys.
+
+        Raises:
+            StageError: The private key is not here.
+        """
+        if signing is None:
+            return self
+        return self.model_copy(update={"signature": sign(self.statement, signing, self._name)})
+
+    def verified(self, signing: Signing | None) -> Evidence:
+        """Return it when the environment's key signed it, or the environment has no keys.
+
+        Raises:
+            PromotionError: It is not signed, or was changed since.
+        """
+        if signing is not None:
+            verify(self.statement, self.signature, signing, self._name)
+        return self
+
+    @property
+    def _name(self) -> str:
+        return f"evidence of {self.use_case} version {self.version}"
+
+    def _said(self) -> dict[str, Any]:
+        said = self.model_dump(mode="json", exclude={"signature"})
+        if self.format == 1:
+            said = {name: value for name, value in said.items() if name not in {"threshold", "documents"}}
+        return said
 
     def sentence(self) -> str:
         """Return the decision as a person reads it."""
@@ -162,11 +211,21 @@ def note_evidence(store: Store, evidence: Evidence) -> Evidence:
     return Evidence.model_validate(store.read_json(uri))
 
 
-def verify_evidence(store: Store, use_case: str, version: str, model_digest: str) -> Evidence:
+def verify_evidence(
+    store: Store, use_case: str, version: str, model_digest: str, threshold: float | None, signing: Signing | None
+) -> Evidence:
     """Return the evidence that a version may serve.
 
+    Args:
+        store: Where it lies.
+        use_case: Name of the use case.
+        version: Number of the version.
+        model_digest: What would serve.
+        threshold: Where its line would be.
+        signing: Keys of the environment; without them no signature is asked for.
+
     Raises:
-        PromotionError: There is none, it rejects, or it speaks of another model.
+        PromotionError: There is none, it rejects, it speaks of another model or line, or it is not signed as it is.
     """
     what = f"evidence of {use_case} version {version}"
     evidence = find_evidence(store, use_case, version)
@@ -177,6 +236,7 @@ def verify_evidence(store: Store, use_case: str, version: str, model_digest: str
             allowed="a version that the stage `approve` approved",
             action="have it approved: run the DAG, never set the alias by hand",
         )
+    evidence.verified(signing)
     if not evidence.approved:
         raise PromotionError(
             what, value=bare(evidence.sentence()), allowed="an approval", action="approve a newer version in a new run"
@@ -187,5 +247,12 @@ def verify_evidence(store: Store, use_case: str, version: str, model_digest: str
             value=bare(f"it approves model {evidence.model_digest} of version {evidence.version}"),
             allowed=f"an approval of model {model_digest}",
             action="files were changed or copied: register and approve again in a new run",
+        )
+    if evidence.format > 1 and evidence.threshold != threshold:
+        raise PromotionError(
+            f"threshold of {use_case} version {version}",
+            value=threshold,
+            allowed=f"{evidence.threshold}, which was approved",
+            action="what should serve was changed by hand: clear the task deploy",
         )
     return evidence

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepzero.adapters.registry import CHAMPION, ModelRegistry
+from stepzero.core.errors import StageError
 from stepzero.spec.base import Section
 
 if TYPE_CHECKING:
@@ -67,10 +68,32 @@ def successions(store: Store, name: str) -> list[Succession]:
     return [Succession.model_validate(store.read_json(uri)) for uri in sorted(uris)]
 
 
+def moved_by_hand(store: Store, registry: ModelRegistry, name: str) -> str | None:
+    """Return in words how the alias `champion` differs from what was approved; None where it does not.
+
+    A place that is taken and not settled yet may show either of two champions. Without any place, nothing was
+    approved here, and nothing is known.
+    """
+    places = successions(store, name)
+    if not places:
+        return None
+    last = places[-1]
+    allowed = {last.version} | (set() if _is_settled(store, name, last) else {last.previous})
+    now = registry.aliased(name, CHAMPION)
+    if now in allowed:
+        return None
+    return f"{f'version {now}' if now else 'no version'}, but version {last.version} was approved last"
+
+
 def _settle(store: Store, registry: ModelRegistry, name: str, place: Succession) -> None:
     if _is_settled(store, name, place):
         return  # somebody did it for us, and a later champion may serve already
-    registry.point(name, CHAMPION, place.version)
+    try:
+        registry.point(name, CHAMPION, place.version)
+    except StageError:
+        # Somebody settles the same place at this moment: of two that set one alias at once, MLflow refuses the second.
+        if registry.aliased(name, CHAMPION) != place.version:
+            raise
     store.create(_settled(name, place.number), {"version": place.version})
 
 

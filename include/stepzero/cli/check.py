@@ -39,7 +39,8 @@ def _check_names(use_case: UseCase) -> None:
     from stepzero.learning.names import load_name
 
     train = use_case.train
-    own = [(rule.rule, "quality rule") for rule in use_case.quality.rules if is_dotted(rule.rule)]
+    judged = [use_case.quality, *(table.quality for table in use_case.tables.values())]
+    own = [(rule.rule, "quality rule") for quality in judged for rule in quality.rules if is_dotted(rule.rule)]
     own += [(sampler, "sampler") for sampler in use_case.resample if is_dotted(sampler)]
     own += [(train.metric, "metric")] if train and is_dotted(train.metric) else []
     models = [one for model in train.models.values() for one in (model, *model.algorithms.values())] if train else []

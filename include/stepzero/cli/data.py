@@ -20,15 +20,18 @@ def generate(
     rows: Annotated[int | None, typer.Option(min=1, help="Number of rows; the generator's own if absent.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same rows.")] = 7,
     bad: Annotated[str | None, typer.Option(help="Kind of fault that the gate must find; `list` lists them.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .csv.gz.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .csv.gz; a folder for tables.")] = None,
 ) -> None:
-    """Write generated rows to a file."""
-    from stepzero.generators import generator_for, write_file
+    """Write generated rows to a file, or the tables of a use case that has several to a folder."""
+    from stepzero.generators import generator_for, is_of_tables, write_file
     from stepzero.spec.load import load_use_case
 
     generator = generator_for(use_case)
     if bad == "list":
         typer.echo("\n".join(generator.BAD))
+        return
+    if is_of_tables(use_case):
+        _generate_tables(use_case, rows, seed, bad, output or Path(use_case))
         return
     path = output or Path(f"{use_case}.csv")
     frame = generator.generate(seed=seed) if rows is None else generator.generate(rows=rows, seed=seed)
@@ -39,6 +42,21 @@ def generate(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(generator.bad(bad, frame, seed))
     typer.echo(f"{path} ({path.stat().st_size} bytes)")
+
+
+def _generate_tables(use_case: str, rows: int | None, seed: int, bad: str | None, folder: Path) -> None:
+    from stepzero.generators import table_generator_for, tables_of, to_csv
+
+    tables = tables_of(use_case, rows=rows, seed=seed)
+    files = {name: to_csv(frame) for name, frame in tables.items()}
+    if bad is not None:
+        table, content = table_generator_for(use_case).bad_table(bad, tables, seed)
+        files[table] = content
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = folder / f"{name}.csv"
+        path.write_bytes(content)
+        typer.echo(f"{path} ({len(content)} bytes)")
 
 
 @app.command()
@@ -61,13 +79,21 @@ def fetch(
 
 
 @app.command()
-def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of this machine.")]) -> None:
-    """Copy a file into the landing folder, where the next run finds it; daily partitions get a file a day."""
+def land(use_case: UseCase, path: Annotated[Path, typer.Argument(help="File of this machine, or folder.")]) -> None:
+    """Copy a file into the landing folder, where the next run finds it; daily partitions get a file a day.
+
+    Of a use case with several tables: a folder with a file of each, named by its table.
+    """
     from stepzero.adapters import landing
     from stepzero.adapters.store import Store
     from stepzero.spec.load import load_environment, load_use_case
 
-    source = load_use_case(use_case).source
+    declared = load_use_case(use_case)
+    if declared.tables:
+        tables = {name: table.source for name, table in declared.tables.items()}
+        typer.echo("\n".join(landing.land_tables(Store(load_environment().store), tables, path).values()))
+        return
+    source = declared.source
     if source is None:
         raise InputError(
             f"{use_case}.source", value=bare("none"), allowed="a source section", action="declare where rows come from"

@@ -193,6 +193,40 @@ def check_tracking(environment: Environment) -> Finding:
     return Finding("tracking", GOOD, f"{uri} answers")
 
 
+def check_champions(environment: Environment) -> Finding:
+    """Compare the alias of every champion with what was approved last; anybody may move an alias in MLflow."""
+    from stepzero.adapters.registry_succession import moved_by_hand
+    from stepzero.adapters.store import Store
+    from stepzero.adapters.tracking import Tracking
+    from stepzero.cli.services.control import read_state
+    from stepzero.cli.services.parts import is_local
+
+    store = Store(environment.store)
+    names = sorted({uri.split("/")[1] for uri in store.list("registry") if "/successions/" in uri})
+    if not names:
+        return Finding("champions", GOOD, "nothing was approved yet")
+    if is_local(environment.tracking.uri) and not read_state(home_folder()):
+        return Finding("champions", GOOD, f"{', '.join(names)}: looked at when the services run")
+    registry = Tracking(environment.tracking).registry
+    moved = {name: told for name in names if (told := moved_by_hand(store, registry, name))}
+    if not moved:
+        return Finding("champions", GOOD, f"{', '.join(names)}: as approved")
+    found = "; ".join(f"{name}: alias champion shows {told}" for name, told in moved.items())
+    return Finding("champions", PROBLEM, found, "set the alias back in MLflow; only a run and an approval change it")
+
+
+def check_signing(environment: Environment) -> Finding:
+    """See whether evidence of approvals is signed, and by which key."""
+    if environment.signing is None:
+        action = "declare `signing` in the environment file: without it, who may write to the store may approve"
+        return Finding("signing", WARNING, "evidence of approvals is not signed", action)
+    from stepzero.adapters.signing import key_name
+
+    if not Path(environment.signing.public_key_file).exists():
+        return Finding("signing", GOOD, "keys are made with the services")
+    return Finding("signing", GOOD, f"evidence is signed by key {key_name(environment.signing)}")
+
+
 def write_probe(path: Path) -> None:
     """Write a small file and see that the disk took it."""
     with path.open("wb") as file:
@@ -244,4 +278,6 @@ CHECKS: dict[str, Check] = {
     "ports": check_ports,
     "services": check_services,
     "tracking": check_tracking,
+    "signing": check_signing,
+    "champions": check_champions,
 }

@@ -92,11 +92,18 @@ def _lineage_rows(told: dict[str, Any]) -> Rows:
         f"batch {data['batch']['partition']}: {data['gate']}, {data['rows']} rows, {data['quarantined']} set aside",
     )
     yield from (("", f"{file['uri']}  {file['digest']}") for file in data["batch"]["files"][:_MOST_LINES])
+    for table, gate in data["tables"].items():
+        yield f"  {table}", f"{gate['gate']}, {gate['rows']} rows, {gate['quarantined']} set aside"
+    for one in data["features"]:
+        whence = ", ".join(file["uri"] for file in one["files"]) or "files that no plan names"
+        yield f"  group {one['group']}", f"{one['rows']} rows of run {one['run']}: {whence}"
     if data["window"]:
         days = [one["partition"] for one in data["window"]]
         rows = sum(one["rows"] or 0 for one in data["window"])
         yield "window", f"{len(days)} earlier batches, {rows} rows: {_listed(days)}"
     preparation = told["preparation"]
+    for table, how in preparation["tables"].items():
+        yield f"  {table}", f"{_listed(how['steps'])}; {_unseen(how)}"
     yield "preparation", f"{_parts(preparation['prepare']) or 'none'}; split {_parts(preparation['split'])}"
     counted = {
         side: sum(classes.values()) for side, classes in preparation["rows"].items() if isinstance(classes, dict)
@@ -127,13 +134,24 @@ def _lineage_rows(told: dict[str, Any]) -> Rows:
     )
     yield "", f"threshold {_number(told['evaluation']['threshold'])}; sentinels: {_listed(alarms) or 'no alarm'}"
     yield "approval", told["approval"]
+    yield from (
+        ("artefacts" if not i else "", f"{one['association']:<13} {one['kind']:<7} {one['name']}  {one['digest']}")
+        for i, one in enumerate(told["artefacts"][:_MOST_LINES])
+    )
+
+
+def _unseen(how: dict[str, Any]) -> str:
+    met = [one for one in how.get("unseen") or [] if one["rows"]]
+    return ", ".join(f"{one['column']}: {one['rows']} rows with unseen values" for one in met) or "no unseen value"
 
 
 def _touched_rows(told: dict[str, Any]) -> Rows:
     for batch in told["accepted"]:
-        yield "accepted", f"{batch['use_case']}, batch {batch['partition']}, by run {batch['run']}"
+        name = f"{batch['use_case']} {batch['table']}".rstrip()
+        yield "accepted", f"{name}, batch {batch['partition']}, by run {batch['run']}"
     for one in told["versions"]:
-        where = "its own batch" if one["as"] == "batch" else f"its window ({one['partition']})"
+        places = {"batch": "its own batch", "features": f"its feature groups, by run {one['partition']}"}
+        where = places.get(one["as"], f"its window ({one['partition']})")
         yield "learned by", f"{one['use_case']} version {one['version']}: in {where}, run {one['run']}"
     if not told["versions"]:
         yield "learned by", "no registered version"

@@ -49,7 +49,7 @@ class Metric(StrEnum):
 def run(  # noqa: PLR0913 - one per option
     *,
     use_case: Annotated[str, typer.Option(help="Name of a file in include/usecases.")] = "credit_card_fraud",
-    data: Annotated[Path | None, typer.Option(help="File to land; without it, generated data.")] = None,
+    data: Annotated[Path | None, typer.Option(help="File, or folder of tables; without it, generated data.")] = None,
     approval: Annotated[Approval | None, typer.Option(help="Who approves; may only tighten.")] = None,
     sampler: Annotated[list[str] | None, typer.Option(help="Resampler to try; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Declared model to try; may be repeated.")] = None,
@@ -68,18 +68,15 @@ def run(  # noqa: PLR0913 - one per option
     form = {name: value for name, value in asked.items() if value is not None and value != []}
     declared, environment = load_use_case(use_case), load_environment()
     apply_form(declared, validate(form, Form))
-    source = _source(declared)
-    if data is not None and not source.partition:
-        from stepzero.adapters.landing import inspect
-
-        inspect(source, data)
+    _look_at(declared, data)
     api = _services(environment)
     try:
         store = Store(environment.store)
-        landed = _land(store, declared.name, source, data)
-        _claim(store, declared.name, source, landed)
+        landed = _land(store, declared, data)
+        if not declared.tables:
+            _claim(store, declared.name, _source(declared), landed)
         api.wait_for_dag(declared.name, typer.echo)
-        go = _Runs(api, store, environment, declared.name, source, form)
+        go = _Runs(api, store, environment, declared.name, declared.source, form)
         status = go.one_after_the_other(landed, began, watch=watch, as_json=as_json)
     finally:
         if down:
@@ -97,24 +94,25 @@ class _Runs:
     store: Store
     environment: Environment
     use_case: str
-    source: Source
+    source: Source | None
+    """None where there are several tables: all that landed is one batch."""
     form: dict[str, Any]
 
     def one_after_the_other(self, landed: list[str], began: float, *, watch: bool, as_json: bool) -> int:
         """Start a run for each part, when the one before has ended well; return the last exit status."""
         earlier: list[str] = []
         status = DONE
-        for number, uri in enumerate(landed, start=1):
-            batch = uri.split("/")[-2 if self.source.partition else -1]
-            if len(landed) > 1:
-                typer.echo(f"part {number} of {len(landed)}: {batch}")
+        batches = _batches(self.source, landed)
+        for number, batch in enumerate(batches, start=1):
+            if len(batches) > 1:
+                typer.echo(f"part {number} of {len(batches)}: {batch}")
             form = {**self.form, "batch": batch, **_window(self.source, earlier)}
             started = self.api.trigger(self.use_case, form)
             typer.echo(f"run {started}: {self.api.link(self.use_case, started)}")
             if not watch:
-                if number < len(landed):
+                if number < len(batches):
                     typer.echo(
-                        f"{len(landed) - number} more parts have landed: run again, with --watch, to go on with them"
+                        f"{len(batches) - number} more parts have landed: run again, with --watch, to go on with them"
                     )
                 break
             found = RunResults(self.store, self.use_case, started)
@@ -125,11 +123,39 @@ class _Runs:
         return status
 
 
-def _window(source: Source, earlier: list[str]) -> dict[str, Any]:
-    """Return what a run trains on: its batch, and the parts of the same file before it."""
-    if source.partition:
+def _batches(source: Source | None, landed: list[str]) -> list[str]:
+    """Return what the form names each run's batch by; files of several tables are one batch."""
+    if source is None:
+        return [",".join(uri.rpartition("/")[2] for uri in landed)]
+    return [uri.split("/")[-2 if source.partition else -1] for uri in landed]
+
+
+def _window(source: Source | None, earlier: list[str]) -> dict[str, Any]:
+    """Return what a run trains on: its batch, and the parts of the same file before it; tables have no window."""
+    if source is None or source.partition:
         return {"window": "declared"}
     return {"earlier": earlier} if earlier else {"window": "batch"}
+
+
+def _look_at(declared: UseCase, data: Path | None) -> None:
+    """Look at what is to be landed before anything is started.
+
+    Raises:
+        InputError: It is plainly not what is declared.
+    """
+    from stepzero.adapters.landing import inspect, table_files
+
+    if declared.tables:
+        if data is not None:
+            table_files(_tables(declared), data)
+    elif data is not None and not _source(declared).partition:
+        inspect(_source(declared), data)
+    else:
+        _source(declared)
+
+
+def _tables(declared: UseCase) -> dict[str, Source]:
+    return {name: table.source for name, table in declared.tables.items()}
 
 
 def _source(declared: UseCase) -> Source:
@@ -137,7 +163,7 @@ def _source(declared: UseCase) -> Source:
         raise SpecError(
             f"{declared.name}.source",
             value=bare("none"),
-            allowed="a source section",
+            allowed="a source section, or tables",
             action="declare where rows come from, then land a file",
         )
     return declared.source
@@ -153,17 +179,25 @@ def _services(environment: Environment) -> AirflowApi:
     return connect(environment)
 
 
-def _land(store: Store, use_case: str, source: Source, data: Path | None) -> list[str]:
-    """Land a file, or generated rows; return what runs are started for, one after the other."""
+def _land(store: Store, declared: UseCase, data: Path | None) -> list[str]:
+    """Land a file or a folder of tables, or generated rows; return what runs are started for."""
     if data is not None:
-        uris = _land_file(store, source, data)
-    else:
-        from stepzero.generators import generator_for, write_file
+        return _landed(store, declared, data)
+    from stepzero.generators import write_generated
 
-        with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
-            frame = generator_for(use_case).generate()
-            uris = _land_file(store, source, write_file(Path(folder) / "generated.csv", frame, source.format))
-    typer.echo(f"landed {', '.join(uris)}" + ("" if data else " (generated)"))
+    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
+        form = "csv" if declared.tables else _source(declared).format
+        return _landed(store, declared, write_generated(declared.name, Path(folder), form), " (generated)")
+
+
+def _landed(store: Store, declared: UseCase, data: Path, told: str = "") -> list[str]:
+    from stepzero.adapters.landing import land_tables
+
+    if declared.tables:
+        uris = list(land_tables(store, _tables(declared), data).values())
+    else:
+        uris = _land_file(store, _source(declared), data)
+    typer.echo(f"landed {', '.join(uris)}{told}")
     return uris
 
 

@@ -22,6 +22,7 @@ FAILED_AT = {
     "quality_gate": "failed at the gate",
     "evaluate": "not promoted",
     "compare_endpoints": "not promoted",
+    "bias": "not promoted",
     "register": "not better than the champion",
     "approve": "rejected",
 }
@@ -88,9 +89,9 @@ class RunResults:
         """Return the values of a stage's result."""
         return dict(self.result(stage, label).get("values") or {})
 
-    def sentence(self, stage: str) -> str:
+    def sentence(self, stage: str, label: str = "") -> str:
         """Return a stage's verdict in one sentence; its summary where it has none."""
-        result = self.result(stage)
+        result = self.result(stage, label)
         verdict = result.get("verdict")
         return Verdict.from_json(verdict).sentence() if verdict else str(result.get("summary", ""))
 
@@ -111,7 +112,8 @@ class RunResults:
     def outcome(self) -> str:
         """Return how the run ended, in a word or two."""
         if self.refusal:
-            superseded = self.values(self.refusal.stage).get("superseded") or "superseded" in self.verdict
+            values = self.values(self.refusal.stage, self.refusal.label)
+            superseded = values.get("superseded") or "superseded" in self.verdict
             return "superseded" if superseded else FAILED_AT.get(self.refusal.stage, f"failed at {self.refusal.name}")
         if self.errors:
             return f"failed at {self.errors[0].name}"
@@ -132,12 +134,13 @@ class RunResults:
 
     @property
     def verdict(self) -> str:
-        """Return the sentence that decided: the refusal, the error, or else the gate's."""
+        """Return the sentence that decided: the refusal, the error, or else the gate's; of several tables, one each."""
         if self.refusal:
-            return self.sentence(self.refusal.stage)
+            return self.sentence(self.refusal.stage, self.refusal.label)
         if self.errors:
             return f"{self.errors[0].name}: {self.errors[0].error.get('message', '')}"
-        return self.sentence("quality_gate")
+        gates = [end.label for end in self.ends if end.stage == "quality_gate"]
+        return "\n".join(self.sentence("quality_gate", label) for label in gates)
 
     @property
     def table(self) -> list[dict[str, Any]]:

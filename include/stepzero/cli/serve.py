@@ -23,4 +23,5 @@ def serve(
     environment = load_environment()
     endpoint = environment.endpoints.get(use_case, Endpoint())
     chosen = port if port is not None else urlsplit(endpoint.uri).port or 80
-    serve_until_stopped(Store(environment.store), use_case, endpoint, host=host, port=chosen)
+    store, signing = Store(environment.store), environment.signing
+    serve_until_stopped(store, use_case, endpoint, host=host, port=chosen, signing=signing)

@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--partition")
     plan.add_argument("--uris", type=_json, default=[], help="JSON list: the landed files that the run is for")
     plan.add_argument("--promotes", type=_json, default=True, help="false for a backfill: evaluate, never promote")
+    plan.add_argument("--author", default="", help="who started the run; empty for a schedule")
     plan.add_argument("--form", type=_json, default={}, help="JSON: what a person set for this run")
     plan.add_argument("--links", type=_json, default={}, help='JSON: {"airflow": address of the run}')
     return parser
@@ -238,4 +239,5 @@ def _plan_request(asked: argparse.Namespace) -> Any:
         form=asked.form,
         links=asked.links,
         promotes=bool(asked.promotes),
+        author=asked.author,
     )

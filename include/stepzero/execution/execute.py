@@ -184,14 +184,14 @@ def _make_task(request: Request, store: Store, environment: Environment) -> _Tas
     inputs = {name: _read(store, reference) for name, reference in request.inputs.items()}
     if DAYS in info.plan and DAYS not in inputs:
         inputs[DAYS] = _judged_days(plan, store)
-    plan = plan.of_day(request.day) if request.day else plan
+    plan = plan.part(request.day, request.parameters.get("table", ""))
     key = stage_key(info, plan, inputs, request)
     number = next_number(store, plan.use_case.name, info.name, key)
     folder = result_folder(plan.use_case.name, info.name, key)
     workspace = Workspace(
         store=store,
         environment=environment,
-        plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
+        plan=View(plan, info.plan, always=("run", "folder", "as_of", "ledger")),  # type: ignore[arg-type]
         folder=f"{folder}/tries/{request.attempt}",
         # Of its own for each number: what is computed again on purpose begins from nothing.
         shared=f"{folder}/work/{number:05d}",
@@ -247,7 +247,7 @@ def _enter_history(reference: ResultReference, task: _Task) -> None:
         run=task.plan.run,
         metrics=metrics,
     )
-    enter(task.store, task.plan.use_case.name, entry)
+    enter(task.store, task.plan.ledger, entry)
 
 
 def read_plan(store: Store, use_case: str, run: str) -> Plan:

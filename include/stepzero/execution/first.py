@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.registry_succession import moved_by_hand
 from stepzero.core.digests import digest_json
+from stepzero.core.errors import PromotionError, bare
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Record
 from stepzero.execution.execute import Request, read_plan
@@ -35,7 +37,9 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
         plan = read_plan(store, request.use_case, asked.run)
         log.info("plan: this run has one already; a cleared task changes nothing")
     else:
-        plan = commit_plan(store, make_plan(asked, store, environment, find_champion(asked.use_case, tracking)))
+        champion = find_champion(asked.use_case, tracking)
+        _must_be_the_approved_one(asked, store, tracking)
+        plan = commit_plan(store, make_plan(asked, store, environment, champion))
     run_id = tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
     data = plan.model_dump(mode="json", by_alias=True)
     reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=summary(plan))
@@ -44,6 +48,27 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
     store.write_json(request.pointer, {"result": reference.to_json(), "values": values, "why": "frozen"})
     log.info("%s", reference.summary)
     return reference
+
+
+def _must_be_the_approved_one(asked: PlanRequest, store: Store, tracking: Tracking) -> None:
+    """Refuse to begin when the alias `champion` was moved by hand: everything would be compared with the wrong model.
+
+    A backfill never promotes, and only says so.
+
+    Raises:
+        PromotionError: The alias shows another version than the one that was approved last.
+    """
+    use_case = load_use_case(asked.use_case)
+    moved = moved_by_hand(store, tracking.registry, use_case.name) if use_case.train else None
+    if moved and asked.promotes:
+        raise PromotionError(
+            f"alias champion of {use_case.name}",
+            value=bare(moved),
+            allowed="the version that the stage `approve` approved last",
+            action="set the alias back in MLflow; another version comes to serve by a run and an approval only",
+        )
+    if moved:
+        log.warning("alias champion of %s: %s", use_case.name, moved)
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:

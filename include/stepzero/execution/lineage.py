@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from stepzero.adapters.registry_succession import successions
 from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 from stepzero.execution.execute import DAYS, read_plan
+from stepzero.execution.lineage_features import history_of
 from stepzero.execution.noted import Noted, noted_stages
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ class Version:
     def stages(self) -> list[Noted]:
         """What the stages of its run noted."""
         return noted_stages(self.store, self.registration.use_case, self.registration.run)
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The datasets of the feature groups that its run joined, each with the run and the files it came from."""
+        return list(history_of(self.store, self.registration.use_case, self.stages))
 
     def stage(self, folder: str, label: str = "") -> Noted | None:
         """Return one stage; None where the run did not get there."""
@@ -119,6 +126,7 @@ def lineage(version: Version) -> dict[str, Any]:
         "reason": version.plan.reason,
         "served": served_spans(version.store, registered.use_case, registered.version),
         "watched_against": {name: one["digest"] for name, one in registered.watched.items()},
+        "artefacts": artefacts(version),
     }
 
 
@@ -126,7 +134,7 @@ def served_spans(store: Store, use_case: str, version: str) -> list[str]:
     """Return how a version became the champion and ceased to be, in the order of the succession."""
     told = []
     places = successions(store, use_case)
-    for place, following in zip(places, [*places[1:], None], strict=True):
+    for place, following in zip_longest(places, places[1:]):
         if place.version == version:
             how = f"brought back by {place.rolled_back}" if place.rolled_back else "promoted"
             after = f" after version {place.previous}" if place.previous else ""
@@ -136,6 +144,34 @@ def served_spans(store: Store, use_case: str, version: str) -> list[str]:
                 until = f"until version {following.version}{back}"
             told.append(f"{how}{after}, {until}")
     return told
+
+
+def artefacts(version: Version) -> list[dict[str, Any]]:
+    """Return what went into a version and what came out, by kind and association, each with its digest.
+
+    The words are those of the reference example's lineage: a ``Code`` or ``DataSet`` artefact is associated with the
+    training as ``ContributedTo``, the ``Model`` as ``Produced``.
+    """
+    found = version.stage("tune", _winner_label(version)) or version.stage("evaluate")
+    code = _key(found).get("code")
+    contributed = [{"kind": "Code", "name": found.name if found else "training", "uri": "stepzero", "digest": code}]
+    contributed += [
+        {"kind": "DataSet", "name": role, "uri": uri, "digest": digest}
+        for role, _, files in _files(version)
+        for uri, digest in files
+    ]
+    prepared = version.stage("prepare")
+    if prepared and "train" in prepared.outputs:
+        train = prepared.outputs["train"]
+        contributed.append({"kind": "DataSet", "name": "training rows", "uri": train.uri, "digest": train.digest})
+    model = version.registration.reference
+    produced = {"kind": "Model", "name": version.name, "uri": model.uri, "digest": model.digest}
+    return [one | {"association": "ContributedTo"} for one in contributed] + [produced | {"association": "Produced"}]
+
+
+def _winner_label(version: Version) -> str:
+    winner = version.values("evaluate").get("winner") or {}
+    return f"{winner.get('sampler')}.{winner.get('model')}"
 
 
 def touched(store: Store, named: str) -> dict[str, Any]:
@@ -151,8 +187,9 @@ def touched(store: Store, named: str) -> dict[str, Any]:
     wanted = digest_file(Path(named)) if Path(named).is_file() else named
     versions = [found for one in registrations(store) if (found := _touch(Version(one, store), wanted))]
     batches = [
-        {"use_case": use_case, "partition": entry.partition, "batch": entry.digest, "run": entry.run}
+        {"use_case": name, "table": table, "partition": entry.partition, "batch": entry.digest, "run": entry.run}
         for use_case in sorted({uri.split("/")[1] for uri in store.list("ledger")})
+        for name, _, table in [use_case.partition(".")]
         for entry in accepted_batches(store, use_case)
         if any(_is(file.uri, file.digest, wanted) for file in entry.files)
     ]
@@ -184,6 +221,11 @@ def _files(version: Version) -> list[tuple[str, str, list[tuple[str, str]]]]:
     for member in plan.window:
         entry = entries.get(member.digest)
         told.append(("window", member.partition, [(file.uri, file.digest) for file in entry.files] if entry else []))
+    told += [
+        ("features", str(one["run"]), [(file["uri"], file["digest"]) for file in one["files"]])
+        for one in version.history
+        if one["run"] != plan.run
+    ]
     return told
 
 
@@ -192,13 +234,14 @@ def _is(uri: str, digest: str, wanted: str) -> bool:
 
 
 def _data(version: Version) -> dict[str, Any]:
-    plan, gate = version.plan, version.values("quality_gate")
-    found = version.stage("quality_gate")
+    plan = version.plan
+    gates = [one for one in version.stages if one.folder == "quality_gate"]
+    told = {one.label: _gate(one) for one in gates}
     return {
         "batch": _batch(plan.batch),
-        "gate": (found.result.get("verdict") or {}).get("outcome") if found else None,
-        "rows": gate.get("rows"),
-        "quarantined": gate.get("quarantined"),
+        **(_gate(gates[0]) if len(gates) == 1 and not gates[0].label else _gates(told)),
+        "tables": {name: gate | {"batch": _batch(plan.tables[name].batch)} for name, gate in told.items() if name},
+        "features": version.history,
         "window": [
             {"partition": one.partition, "digest": one.digest, "rows": one.accepted.get("rows")} for one in plan.window
         ]
@@ -213,6 +256,19 @@ def _data(version: Version) -> dict[str, Any]:
     }
 
 
+def _gate(found: Noted) -> dict[str, Any]:
+    outcome = (found.result.get("verdict") or {}).get("outcome")
+    return {"gate": outcome, "rows": found.values.get("rows"), "quarantined": found.values.get("quarantined")}
+
+
+def _gates(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the gates of several tables said together: the worst outcome, and all rows."""
+    outcomes = {gate["gate"] for gate in told.values()}
+    worst = next((one for one in ("FAIL", "QUARANTINE", "PASS") if one in outcomes), None)
+    counts = {name: [gate[name] or 0 for gate in told.values()] for name in ("rows", "quarantined")}
+    return {"gate": worst} | {name: sum(found) if found else None for name, found in counts.items()}
+
+
 def _batch(batch: Batch) -> dict[str, Any]:
     files = [{"uri": file.uri, "digest": file.digest, "bytes": file.bytes} for file in batch.files]
     return {"partition": batch.partition, "digest": batch.digest, "files": files}
@@ -223,6 +279,10 @@ def _preparation(version: Version) -> dict[str, Any]:
     return {
         "rows": version.values("prepare"),
         "prepare": use_case.prepare.model_dump(mode="json", exclude_defaults=True),
+        "tables": {
+            name: {"steps": [step.step for step in table.transforms]} | version.values("prepare_table", name)
+            for name, table in use_case.tables.items()
+        },
         "split": {"by": use_case.split.by, "test": use_case.split.test}
         | use_case.split.model_dump(mode="json", exclude_defaults=True),
         "pipeline": use_case.pipeline.model_dump(mode="json", exclude_defaults=True),

@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.adapters.arrivals import claimed_uris
-from stepzero.adapters.history import points_before
 from stepzero.adapters.ledger import (
     Accepted,
     accepted_batches,
@@ -20,21 +19,18 @@ from stepzero.adapters.ledger import (
 from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
+from stepzero.execution.planning_parts import asks_how_fresh, history_before, named_files, referenced_datasets
+from stepzero.execution.planning_tables import plan_tables, whole_batch
 from stepzero.execution.warm_start import find_searches
 from stepzero.spec.data import Window
 from stepzero.spec.environment import require_price
 from stepzero.spec.load import load_use_case, validate
-from stepzero.spec.plan import Batch, Champion, Form, HistoryPoint, Member, Plan, apply_form, run_folder
-from stepzero.spec.quality import ForeignKeyRule, FreshnessRule
+from stepzero.spec.plan import Batch, Champion, Form, Member, Plan, apply_form, run_folder
 
 if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.spec.environment import Environment
-    from stepzero.spec.quality import Quality
     from stepzero.spec.use_case import UseCase
-
-SHOWN_BATCHES = 30
-"""Earlier batches that a quality report's charts can show, where no rule looks back further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +50,8 @@ class PlanRequest:
     links: dict[str, str] = field(default_factory=dict)
     promotes: bool = True
     """Whether the run may register a version; a backfill may not."""
+    author: str = ""
+    """Who started it, where a person did."""
 
 
 def make_plan(request: PlanRequest, store: Store, environment: Environment, champion: Champion | None) -> Plan:
@@ -67,7 +65,8 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     use_case = apply_form(load_use_case(request.use_case), form)
     _check_recompute(form)
     _check_window(form)
-    batch = _batch(request, form, use_case, store)
+    tables = plan_tables(request, form.batch, use_case, store)
+    batch = whole_batch(tables, request.partition) if tables else _batch(request, form, use_case, store)
     _check_money(use_case, environment)
     days = _days(store, use_case, batch, form)
     released = [released_of(store, use_case.name, day) for day in days]
@@ -80,6 +79,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         released=released_of(store, use_case.name, batch),
         history=history_before(store, use_case, batch, request.as_of),
         days=days,
+        tables=tables,
         released_days=tuple(one for one in released if one),
         promotes=request.promotes,
         champion=champion,
@@ -89,6 +89,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         approval=_approval(use_case, environment, form),
         recompute=form.recompute,
         warm_start=find_searches(store, use_case),
+        author=request.author,
         links=request.links,
         reason=form.reason,
         compared_on=form.compared_on,
@@ -103,33 +104,6 @@ def commit_plan(store: Store, plan: Plan) -> Plan:
     return Plan.model_validate(store.read_json(uri))
 
 
-def referenced_datasets(store: Store, quality: Quality) -> dict[str, Batch]:
-    """Return what has landed of each dataset that a foreign key refers to.
-
-    Raises:
-        InputError: Nothing has landed under its prefix.
-    """
-    wanted = sorted({rule.dataset for rule in quality.rules if isinstance(rule, ForeignKeyRule)})
-    return {name: _landed(store, name, quality.datasets[name].prefix) for name in wanted}
-
-
-def asks_how_fresh(quality: Quality) -> bool:
-    """Tell whether a rule's answer depends on the run's time."""
-    return any(isinstance(rule, FreshnessRule) for rule in quality.rules)
-
-
-def _landed(store: Store, name: str, prefix: str) -> Batch:
-    uris = landed_uris(store, prefix)
-    if not uris:
-        raise InputError(
-            f"quality.datasets.{name}",
-            value=bare(f"no file under {store.root}/{prefix}"),
-            allowed="at least one file that is not empty",
-            action="land the dataset that the foreign key refers to",
-        )
-    return make_batch(store, uris, name)
-
-
 def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) -> Batch:
     if use_case.source is None:
         return _dataset(request, use_case, store)
@@ -140,7 +114,7 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
         for entry in accepted_batches(store, use_case.name):
             if entry.partition == form.batch:
                 return Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
-        return make_batch(store, _named(form.batch, landed_uris(store, prefix)), request.partition)
+        return make_batch(store, named_files(form.batch, landed_uris(store, prefix)), request.partition)
     claimed = claimed_uris(store, use_case.name, request.run)
     uris = (
         list(request.uris) or claimed or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
@@ -159,7 +133,7 @@ def _day(request: PlanRequest, form: Form, prefix: str, store: Store) -> Batch:
     """Return the whole of one day: the run's, the one named, the one of the named file, or the newest."""
     days = landed_days(store, prefix)
     if form.batch and form.batch not in days:
-        uri = _named(form.batch, [uri for uris in days.values() for uri in uris])[0]
+        uri = named_files(form.batch, [uri for uris in days.values() for uri in uris])[0]
         day: str | None = uri.removeprefix(prefix).partition("/")[0]
     else:
         day = form.batch or request.partition or max(days, default=None)
@@ -199,19 +173,6 @@ def _dataset(request: PlanRequest, use_case: UseCase, store: Store) -> Batch:
     return make_batch(store, uris, request.partition)
 
 
-def _named(name: str, landed: list[str]) -> list[str]:
-    found = [uri for uri in landed if name in {uri, uri.rpartition("/")[2], uri.rpartition("/")[2].partition(".")[0]}]
-    if not found:
-        names = [uri.rpartition("/")[2] for uri in landed]
-        raise InputError(
-            "form.batch",
-            value=name,
-            allowed=did_you_mean(name, names) if names else "nothing has landed",
-            action="name a landed file",
-        )
-    return found
-
-
 def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: Form) -> tuple[Member, ...]:
     """Return accepted batches before this one: never itself, never from its future."""
     if form.window == "batch" or use_case.source is None or use_case.source.partition:
@@ -240,16 +201,6 @@ def _asked_for(names: tuple[str, ...], known: list[Accepted]) -> list[Accepted]:
             action="name partitions that an earlier run accepted",
         )
     return found
-
-
-def history_before(store: Store, use_case: UseCase, batch: Batch, as_of: str) -> tuple[HistoryPoint, ...]:
-    """Return what the anomaly rules compare with, and what their charts show; nothing where there are none."""
-    anomalies = use_case.quality.anomalies
-    if not anomalies:
-        return ()
-    names = {rule.key for rule in anomalies}
-    most = max(SHOWN_BATCHES, *(rule.depth for rule in anomalies))
-    return points_before(store, use_case.name, batch, as_of, names, most)
 
 
 def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.releases import find_entry
 from stepzero.execution.execute import Request, execute
-from stepzero.execution.planning import PlanRequest, commit_plan, referenced_datasets
+from stepzero.execution.planning import PlanRequest, commit_plan
+from stepzero.execution.planning_parts import referenced_datasets
 from stepzero.execution.results import read_input
 from stepzero.spec.load import load_use_case
-from stepzero.spec.plan import Batch, Plan
+from stepzero.spec.plan import Batch, Plan, TablePlan, ledger_name
 from stepzero.spec.release import CORRECTIONS, ReleaseForm
 
 if TYPE_CHECKING:
@@ -18,28 +19,42 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.core.stages import StageInput
     from stepzero.spec.environment import Environment
+    from stepzero.spec.use_case import UseCase
 
 
 def plan_release(asked: PlanRequest, store: Store, environment: Environment) -> Plan:
     """Freeze which batch a release is about, or find what its run froze before.
 
+    The use case is a name, the path of a YAML file, or ``USE_CASE.TABLE`` where there are several tables.
+
     Raises:
         InputError: No accepted batch is called so.
+        SpecError: There is no such use case, or it has no such table.
     """
-    use_case = load_use_case(asked.use_case)
-    entry = find_entry(store, use_case.name, str(asked.form.get("batch") or ""))
+    use_case, table = _named(asked.use_case)
+    entry = find_entry(store, ledger_name(use_case.name, table), str(asked.form.get("batch") or ""))
+    batch = Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
+    quality = use_case.of_table(table).quality if table else use_case.quality
+    datasets = referenced_datasets(store, quality)
     plan = Plan(
         run=asked.run,
         use_case=use_case,
+        tables={table: TablePlan(batch=batch, datasets=datasets)} if table else {},
         environment=environment.name,
-        batch=Batch(partition=entry.partition, digest=entry.digest, files=entry.files),
+        batch=batch,
         as_of=asked.as_of,
-        datasets=referenced_datasets(store, use_case.quality),
+        datasets=datasets,
         approval="rule",
         links=asked.links,
         purpose="release",
     )
     return commit_plan(store, plan)
+
+
+def _named(name: str) -> tuple[UseCase, str]:
+    """Return the use case and the table."""
+    found, _, table = (name, "", "") if name.endswith(".yaml") else name.partition(".")
+    return load_use_case(found), table
 
 
 def run_release(
@@ -50,7 +65,11 @@ def run_release(
         PlanRequest(use_case=use_case, run=run, as_of=as_of, form={"batch": form.batch}), store, environment
     )
     request = Request(
-        stage="release", use_case=plan.use_case.name, run=run, attempt="hand", parameters=release_parameters(form)
+        stage="release",
+        use_case=plan.use_case.name,
+        run=run,
+        attempt="hand",
+        parameters=release_parameters(form) | ({"table": next(iter(plan.tables))} if plan.tables else {}),
     )
     return read_input(store, execute(request, store, environment))
 

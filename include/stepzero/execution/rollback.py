@@ -64,7 +64,9 @@ def roll_back(
     now = registry.champion(use_case)
     version = _earlier(store, use_case, now.version if now else None, to)
     registration = read_registration(store, use_case, version)
-    evidence = verify_evidence(store, use_case, version, registration.model_digest)
+    evidence = verify_evidence(
+        store, use_case, version, registration.model_digest, registration.threshold, environment.signing
+    )
     before = now.version if now else None
     if not succeed(store, registry, use_case, version, before, evidence.digest, rolled_back=by):
         raise PromotionError(

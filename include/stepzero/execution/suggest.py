@@ -107,7 +107,7 @@ def judge(batch: Batch, use_case: UseCase, store: Store, environment: Environmen
     workspace = Workspace(
         store=store,
         environment=environment,
-        plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
+        plan=View(plan, info.plan, always=("run", "folder", "as_of", "ledger")),  # type: ignore[arg-type]
         folder=f"results/{batch.digest}",
         stage=GATE,
     )

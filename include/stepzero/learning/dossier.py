@@ -23,14 +23,15 @@ _FROM_EVALUATE = ("comparison", "calibration", "explanation")
 
 
 def make_dossier(
-    use_case: Any, version: str, inputs: Mapping[str, StageInput], champion: Mapping[str, Any], workspace: Workspace
+    use_case: Any, version: str, inputs: Mapping[str, Any], champion: Mapping[str, Any], workspace: Workspace
 ) -> dict[str, Any]:
     """Return the dossier of a version before anybody decided on it.
 
     Args:
         use_case: Its sections ``problem``, ``split``, ``weight``, ``train``, ``evaluate``, ``promote``, ``title``.
         version: The registered version.
-        inputs: ``evaluated`` and ``prepared``; ``checked``, the quality gate, where the flow has one.
+        inputs: ``evaluated`` and ``prepared``; ``checked``, the quality gate or the list of all tables' gates, and
+            ``bias``, the list of what was measured before and after training, where the flow has them.
         champion: What the comparison with the champion found; its ``sentence`` at least.
         workspace: Of the stage that registers; its plan knows the batch and the window.
     """
@@ -52,6 +53,7 @@ def make_dossier(
         "table": list(evaluated.values.get("table") or []),
         "choice": evaluated.values.get("choice"),
         "champion": dict(champion),
+        "bias": [_bias(one) for one in inputs.get("bias", ())],
         **told,
         "lineage": _lineage(inputs),
         "environment": _environment(store, evaluated, plan),
@@ -82,10 +84,13 @@ def shown_files() -> dict[str, str]:
 
 
 def read_pictures(store: Store, dossier: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the pictures of the evaluation, by name without ending."""
-    if not dossier.get("pictures"):
-        return {}
+    """Return the pictures of the evaluation, by name without ending, and of bias: ``bias_before``, ``bias_after``."""
     found = {}
+    for one in dossier.get("bias") or ():
+        with store.open(one["picture"]["uri"]) as stream:
+            found[f"bias_{one['time']}"] = bytes(stream.read())
+    if not dossier.get("pictures"):
+        return found
     for file in manifest_of(store, Reference.from_json(dossier["pictures"]))["files"]:
         with store.open(file["uri"]) as stream:
             found[file["uri"].rpartition("/")[2].removesuffix(".png")] = bytes(stream.read())
@@ -96,8 +101,28 @@ def _read(store: Store, one: StageInput, name: str) -> Any:
     return store.read_json(one.outputs[name].uri) if name in one.outputs else None
 
 
-def _data(inputs: Mapping[str, StageInput], plan: Any) -> dict[str, Any]:
-    prepared, checked = inputs["prepared"], inputs.get("checked")
+def gates_of(inputs: Mapping[str, Any]) -> dict[str, StageInput]:
+    """Return the quality gates among the inputs of `register`, by what a person calls them."""
+    checked = inputs.get("checked") or []
+    if isinstance(checked, StageInput):
+        return {"quality gate": checked}
+    return {f"quality gate of {one.values.get('table')}": one for one in checked}
+
+
+def _bias(one: StageInput) -> dict[str, Any]:
+    """Return what was measured, with the report in the shape of `analysis.json` as a reference."""
+    return dict(one.values) | {
+        "outcome": str(one.verdict.outcome) if one.verdict else "none",
+        "sentence": one.verdict.sentence() if one.verdict else "",
+        "report": one.output("analysis.json").to_json(),
+        "picture": one.output("bias.png").to_json(),
+    }
+
+
+def _data(inputs: Mapping[str, Any], plan: Any) -> dict[str, Any]:
+    prepared = inputs["prepared"]
+    gates = {name: one.values for name, one in gates_of(inputs).items()}
+    counts = {count: [values.get(count) for values in gates.values()] for count in ("accepted", "quarantined")}
     sides = {
         side: {"rows": prepared.outputs[side].rows, "digest": prepared.outputs[side].digest}
         | {"classes": prepared.values.get(side)}
@@ -109,8 +134,8 @@ def _data(inputs: Mapping[str, StageInput], plan: Any) -> dict[str, Any]:
         "batch": plan.batch.model_dump(mode="json"),
         "window": window,
         "sides": sides,
-        "accepted": checked.values.get("accepted") if checked else None,
-        "quarantined": checked.values.get("quarantined") if checked else None,
+        "gates": {name: {count: values.get(count) for count in counts} for name, values in gates.items()},
+        **{name: sum(found) if found and None not in found else None for name, found in counts.items()},
     }
 
 
@@ -121,25 +146,26 @@ def _declared(use_case: Any) -> dict[str, Any]:
     return {name: section.model_dump(mode="json") if section is not None else None for name, section in found.items()}
 
 
-def _gates(inputs: Mapping[str, StageInput], champion: Mapping[str, Any]) -> list[dict[str, Any]]:
-    named = {"quality gate": inputs.get("checked"), "promotion gates": inputs["evaluated"]}
+def _gates(inputs: Mapping[str, Any], champion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    measured = {f"bias {one.values['time']} training": one for one in inputs.get("bias", ())}
+    named: dict[str, StageInput] = {**gates_of(inputs), "promotion gates": inputs["evaluated"], **measured}
     gates = [
         {"gate": name, "outcome": str(one.verdict.outcome), "sentence": one.verdict.sentence()}
         | {"reasons": [reason.sentence() for reason in one.verdict.reasons]}
         for name, one in named.items()
-        if one is not None and one.verdict is not None
+        if one.verdict is not None
     ]
     outcome = "PASS" if champion.get("accepted", True) else "FAIL"
     sentence = str(champion.get("sentence", ""))
     return [*gates, {"gate": "comparison with the champion", "outcome": outcome, "sentence": sentence, "reasons": []}]
 
 
-def _lineage(inputs: Mapping[str, StageInput]) -> list[dict[str, Any]]:
+def _lineage(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every input with what it wrote: whence the version came, by digest."""
+    stages = [*gates_of(inputs).values(), inputs["prepared"], inputs["evaluated"], *inputs.get("bias", ())]
     return [
         {"stage": one.reference.stage, "output": name, "digest": output.digest, "uri": output.uri, "rows": output.rows}
-        for stage in ("checked", "prepared", "evaluated")
-        if (one := inputs.get(stage)) is not None
+        for one in stages
         for name, output in sorted(one.outputs.items())
     ]
 

@@ -30,7 +30,7 @@ TITLES = {
 TABLE = ("average_precision", "roc_auc", "f1", "precision", "recall")
 NUMBER_TABLE = ("rmse", "mae", "r2", "accuracy")
 """Of a regression."""
-WIDE = {"table", "calibration", "tree", "shap_local", "predictions", "errors"}
+WIDE = {"table", "calibration", "tree", "shap_local", "predictions", "errors", "bias_before", "bias_after"}
 """Pictures that would be unreadable at a phone's width."""
 _STATES: dict[str, State] = {"PASS": "good", "QUARANTINE": "warning", "FAIL": "bad"}
 _SHORT = 12
@@ -52,6 +52,7 @@ def dossier_page(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> b
         _threshold(dossier, pictures),
         _probabilities(dossier, pictures),
         _explanation(dossier, pictures),
+        _bias(dossier, pictures),
         _data(dossier),
         _origin(dossier),
     )
@@ -232,6 +233,44 @@ def _shap_parts(shap: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list[
     return [*_pictures(pictures, named), listed]
 
 
+def _bias(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
+    """Return who gets the favourable outcome how often, every metric, and what no figure can say."""
+    found = dossier.get("bias") or ()
+    if not found:
+        return None
+    parts: list[object] = []
+    for one in found:
+        what = "labels of the training rows" if one["time"] == "before" else "decisions on untouched rows"
+        parts.append(text(f"{one['time'].capitalize()} training, {what}: {one['sentence']}"))
+        parts += _pictures(pictures, {f"bias_{one['time']}": f"Favourable: {one['label']} = {one['favourable']}"})
+        parts.append(_bias_table(one))
+    parts.append(text("Each metric is one way to look at it. One within its limit does not say that bias is gone."))
+    return section("Bias", *parts)
+
+
+def _bias_table(one: Mapping[str, Any]) -> Markup:
+    facets = one["facets"]
+    columns = ["metric", *(f"{facet['facet']} = {facet['value']}" for facet in facets)]
+    shares = [("rows", "rows"), ("favourable share", "favourable_shares")]
+    rows: list[list[object]] = [
+        [f"{label}, {side}", *(_share(facet[key][side], key) for facet in facets)]
+        for label, key in shares
+        for side in ("disfavoured", "favoured")
+    ]
+    names = sorted({name for facet in facets for name in facet["metrics"]})
+    rows += [[name, *(_metric(facet["metrics"].get(name)) for facet in facets)] for name in names]
+    return table(columns, rows)
+
+
+def _share(value: float, key: str) -> str:
+    return f"{value:.2%}" if key == "favourable_shares" else f"{value:,.0f}"
+
+
+def _metric(value: Any) -> str:
+    """Return a value of a bias metric; infinities are words in JSON."""
+    return "no value" if value is None else value if isinstance(value, str) else f"{value:+.4f}"
+
+
 def _data(dossier: Mapping[str, Any]) -> Markup:
     data = dossier["data"]
     rows = [
@@ -245,10 +284,18 @@ def _data(dossier: Mapping[str, Any]) -> Markup:
     ]
     parts: list[object] = [table(["what", "which", "rows", "digest"], rows)]
     if data["accepted"] is not None:
-        parts.insert(0, text(f"Accepted by the gate: {data['accepted']} rows; in quarantine: {data['quarantined']}."))
+        parts[:0] = [text(sentence) for sentence in _accepted(data)]
     declared = [(name, _plain(section)) for name, section in dossier["declared"].items() if section]
     parts.append(table(["section", "declared"], declared, caption="How rows were split and figures stated"))
     return section("Data", *parts)
+
+
+def _accepted(data: Mapping[str, Any]) -> list[str]:
+    gates = data.get("gates") or {"quality gate": data}
+    return [
+        f"Accepted by the {name.replace('quality ', '')}: {one['accepted']} rows; in quarantine: {one['quarantined']}."
+        for name, one in gates.items()
+    ]
 
 
 def _origin(dossier: Mapping[str, Any]) -> Markup:

@@ -16,7 +16,7 @@ from stepzero.core.errors import SetupError, bare
 from stepzero.serving.app import Limits, make_app
 from stepzero.serving.capture import Capture, Recorder
 from stepzero.serving.versions import Watch
-from stepzero.spec.environment import Endpoint
+from stepzero.spec.environment import Endpoint, Signing
 
 log = logging.getLogger("stepzero")
 
@@ -24,7 +24,9 @@ GRACE_SECONDS = 10
 """How long requests under way may take after the signal to stop."""
 
 
-def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: int) -> None:
+def serve(
+    store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: int, signing: Signing | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first, and what was captured is written.
 
     Raises:
@@ -34,7 +36,7 @@ def serve(store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: i
     _must_be_guarded(host, token)
     limits = Limits(max_body_bytes=endpoint.max_body_bytes, max_rows=endpoint.max_rows)
     recorder = Recorder(Capture(store, use_case, endpoint.capture) if endpoint.capture else None)
-    app = make_app(Watch(store, use_case), token=token, limits=limits, recorder=recorder)
+    app = make_app(Watch(store, use_case, signing=signing), token=token, limits=limits, recorder=recorder)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )

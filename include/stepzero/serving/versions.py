@@ -18,6 +18,7 @@ from stepzero.serving.rows import Form
 
 if TYPE_CHECKING:
     from stepzero.learning.model import ScoringModel
+    from stepzero.spec.environment import Signing
 
 log = logging.getLogger("stepzero")
 
@@ -46,7 +47,7 @@ class Served:
         return Form(features=self.model.features, optional=self.optional, max_rows=max_rows)
 
 
-def load_version(store: Store, desired: DesiredState) -> Served:
+def load_version(store: Store, desired: DesiredState, signing: Signing | None = None) -> Served:
     """Load a desired version after verifying its evidence and the digest of every file.
 
     Raises:
@@ -55,7 +56,9 @@ def load_version(store: Store, desired: DesiredState) -> Served:
     """
     from stepzero.learning.model import load_model
 
-    evidence = verify_evidence(store, desired.use_case, desired.version, desired.reference.digest)
+    evidence = verify_evidence(
+        store, desired.use_case, desired.version, desired.reference.digest, desired.threshold, signing
+    )
     if evidence.digest != desired.evidence_digest:
         raise PromotionError(
             f"evidence of {desired.use_case} version {desired.version}",
@@ -84,10 +87,13 @@ class Watch:
         store: Where the desired state is.
         use_case: Whose endpoint this is.
         poll_seconds: How often the desired state is read.
+        signing: Keys that evidence must be signed by; without them no signature is asked for.
     """
 
-    def __init__(self, store: Store, use_case: str, *, poll_seconds: float = 1.0) -> None:
-        self.store, self.use_case, self.poll_seconds = store, use_case, poll_seconds
+    def __init__(
+        self, store: Store, use_case: str, *, poll_seconds: float = 1.0, signing: Signing | None = None
+    ) -> None:
+        self.store, self.use_case, self.poll_seconds, self.signing = store, use_case, poll_seconds, signing
         self.current: Served | None = None
         self.problem: dict[str, Any] | None = None
         self._seen, self._tried = "", 0.0
@@ -113,7 +119,7 @@ class Watch:
         try:
             desired = self._parse(text)
             version = desired.version
-            self.current = load_version(self.store, desired)
+            self.current = load_version(self.store, desired, self.signing)
         except StepzeroError as error:
             self._note(error.to_json() | {"version": version})
         except Exception as error:

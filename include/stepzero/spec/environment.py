@@ -92,6 +92,31 @@ class Arrivals(Section):
     """Airflow connection for the queue."""
 
 
+class Signing(Section):
+    """The keys (Ed25519) that sign what was decided on a version, and check it before it serves.
+
+    Where it is declared, evidence without the right signature is refused. The private key belongs where the stage
+    `approve` runs, the public one wherever something is deployed or served.
+    """
+
+    public_key_file: str
+    """PEM."""
+    private_key_file: str | None = None
+    """PEM, readable by its owner alone."""
+    private_key_variable: str | None = None
+    """Environment variable with the PEM; a name under `secrets` fills it from an Airflow connection, for the stage
+    `approve` and no other."""
+
+
+class Approvers(Section):
+    """Who may decide where a person is asked; Airflow's own roles decide who may answer at all."""
+
+    users: tuple[str, ...] = ()
+    """Airflow users by id or name; none is everybody whom Airflow lets answer."""
+    not_the_author: bool = False
+    """Whether whoever started the run may not decide on what it made."""
+
+
 class StageResources(Section):
     """Where one stage is launched and what it may use."""
 
@@ -167,6 +192,8 @@ class Environment(Section):
     """Use case → its scoring service, supervised by `up` or by the platform."""
     arrivals: Arrivals = Arrivals()
     approval: Literal["rule", "person"] = "person"
+    approvers: Approvers = Approvers()
+    signing: Signing | None = None
     secrets: dict[str, str] = Field(default_factory=dict)
     """Name → Airflow connection id; resolved by the launcher, never written down."""
     notify: dict[Event, tuple[Recipient, ...]] = Field(default_factory=dict)

@@ -62,6 +62,16 @@ class HistoryPoint(Section):
     accepted: bool = True
 
 
+class TablePlan(Section):
+    """What a run freezes of one of several tables."""
+
+    batch: Batch
+    history: tuple[HistoryPoint, ...] = ()
+    released: Released | None = None
+    datasets: dict[str, Batch] = Field(default_factory=dict)
+    fresh_as_of: str | None = None
+
+
 class Champion(Section):
     """The version that serves now, as it was when the run began."""
 
@@ -111,7 +121,8 @@ class Form(Section):
     recompute: tuple[str, ...] = ()
     """Stages to compute again although nothing changed."""
     batch: str | None = None
-    """Partition or file name of a landed batch; null is the newest not yet accepted."""
+    """Partition or file name of a landed batch; null is the newest not yet accepted. With several tables: the name
+    of a file of each that is meant, with commas between them."""
 
 
 class Plan(Section):
@@ -129,6 +140,10 @@ class Plan(Section):
     """Earlier days of an explicit window, as they have landed; the gate judges each by itself."""
     released_days: tuple[Released, ...] = ()
     """What left the quarantine of those days."""
+    tables: dict[str, TablePlan] = Field(default_factory=dict)
+    """What of it belongs to each table, where there are several; `batch` is then the files of all."""
+    table: str = ""
+    """The table that this plan is about; empty for a run's own plan."""
     promotes: bool = True
     """Whether its model may become a version: a backfill evaluates and never promotes."""
     champion: Champion | None = None
@@ -141,6 +156,8 @@ class Plan(Section):
     approval: Literal["rule", "person"]
     recompute: tuple[str, ...] = ()
     warm_start: tuple[EarlierSearch, ...] = ()
+    author: str = ""
+    """Who started the run; empty for a schedule."""
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
     reason: str | None = None
@@ -156,6 +173,27 @@ class Plan(Section):
         """Return the run's folder in the store."""
         return run_folder(self.use_case.name, self.run)
 
+    @property
+    def ledger(self) -> str:
+        """Return the name under which ledger, history and releases know the batch: each table has its own."""
+        return ledger_name(self.use_case.name, self.table)
+
+    def part(self, day: str, table: str) -> Plan:
+        """Return the plan that a stage sees: of an earlier day, of one of several tables, or the whole one."""
+        if day:
+            return self.of_day(day)
+        return self.of_table(table) if table else self
+
+    def of_table(self, name: str) -> Plan:
+        """Return the plan under which the gate judges one of several tables.
+
+        Raises:
+            SpecError: There is no such table.
+        """
+        use_case = self.use_case.of_table(name)
+        frozen = {field: getattr(self.tables[name], field) for field in TablePlan.model_fields}
+        return self.model_copy(update={**frozen, "use_case": use_case, "table": name})
+
     def of_day(self, partition: str) -> Plan:
         """Return the plan under which the gate judges an earlier day.
 
@@ -169,6 +207,15 @@ class Plan(Section):
         """Return every combination of sampler and model."""
         models = self.use_case.train.models if self.use_case.train else {}
         return [{"sampler": sampler, "model": model} for sampler in self.use_case.resample for model in models]
+
+
+def ledger_name(use_case: str, table: str = "") -> str:
+    """Return the name under which ledger, history and releases know the batches of a use case, or of one table.
+
+    >>> ledger_name("auto_claims_fraud", "claims")
+    'auto_claims_fraud.claims'
+    """
+    return f"{use_case}.{table}" if table else use_case
 
 
 def run_folder(use_case: str, run: str) -> str:

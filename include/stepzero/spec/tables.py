@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from stepzero.spec.base import ElsewhereError, Section
-from stepzero.spec.data import Source
+from stepzero.spec.data import Source, Window
+from stepzero.spec.quality import Quality
 from stepzero.spec.transforms import Columns, Steps, columns_after
 
 
@@ -15,7 +16,20 @@ class SourceTable(Section):
     """One table: where it comes from, and what is done to it before it is joined."""
 
     source: Source
+    quality: Quality = Quality()
+    """What the gate asks of this table. A foreign key may name another table: then it is that one of the same batch."""
     transforms: Steps = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> SourceTable:
+        if self.source.partition or self.source.window != Window():
+            msg = "a table has neither partition nor window: what earlier batches said is kept by `features`"
+            raise ElsewhereError(msg, location=("source", "window"), value=self.source.partition or "a window")
+        for name in ("after_prepare", "predictions"):
+            if getattr(self.quality, name).rules:
+                msg = f"quality.{name} at the top of the file: it judges the joined rows, not one table's"
+                raise ElsewhereError(msg, location=("quality", name), value="rules")
+        return self
 
 
 def _as_tuple(value: Any) -> Any:
@@ -36,6 +50,32 @@ class Join(Section):
     unmatched: Literal["error", "count"] = "error"
     """What a row without a partner in the joined table is: an error, or dropped (``inner``) or kept without values
     (``left``), and counted."""
+
+
+def with_table_datasets(data: Any) -> Any:
+    """Let a table's foreign keys refer to the other tables by their names, as to any dataset.
+
+    It is done before validation, on the file's plain data; what it cannot read is left for validation to tell.
+    """
+    tables = data.get("tables") if isinstance(data, dict) else None
+    if not isinstance(tables, dict):
+        return data
+    return data | {"tables": {name: _with_datasets(name, table, tables) for name, table in tables.items()}}
+
+
+def _with_datasets(name: str, table: Any, tables: dict[str, Any]) -> Any:
+    quality = table.get("quality") if isinstance(table, dict) else None
+    rules = quality.get("rules") if isinstance(quality, dict) else None
+    if not isinstance(quality, dict) or not isinstance(rules, list | tuple):
+        return table
+    declared = quality.get("datasets") or {}
+    named = [rule.get("dataset") for rule in rules if isinstance(rule, dict) and rule.get("rule") == "foreign_key"]
+    others = {
+        other: table_of["source"]
+        for other, table_of in tables.items()
+        if other in named and other not in {name, *declared} and isinstance(table_of, dict) and "source" in table_of
+    }
+    return table | {"quality": quality | {"datasets": {**declared, **others}}} if others else table
 
 
 def table_columns(tables: dict[str, SourceTable]) -> dict[str, Columns]:

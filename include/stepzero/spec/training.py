@@ -248,6 +248,8 @@ class Promote(Section):
     approval: Literal["rule", "person"] | None = None
     """May only tighten what the environment says."""
     approval_timeout_hours: float = Field(default=24, gt=0)
+    reason: Literal["optional", "required"] = "optional"
+    """Whether a person who approves must say why."""
 
 
 def check_samplers(names: tuple[str, ...]) -> tuple[str, ...]:

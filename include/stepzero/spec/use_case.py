@@ -15,7 +15,7 @@ from stepzero.spec.kinds import FALLBACK_METRIC, check_kind
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.skew import Skew
-from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns
+from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns, with_table_datasets
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
 from stepzero.spec.transforms import Columns, Steps, columns_after
 
@@ -65,6 +65,11 @@ class UseCase(Section):
             return {**value, "train": {**train, "metric": metric}} if metric else value
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_as_datasets(cls, value: Any) -> Any:
+        return with_table_datasets(value)
+
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
@@ -101,6 +106,11 @@ class UseCase(Section):
         if self.tables and self.transforms:
             msg = "transforms of a table stand in tables.NAME.transforms"
             raise ElsewhereError(msg, location=("transforms",), value=f"{len(self.transforms)} steps")
+        if self.tables and (self.quality.rules or self.quality.anomalies):
+            msg = (
+                "rules of a table stand in tables.NAME.quality; only after_prepare and predictions speak of joined rows"
+            )
+            raise ElsewhereError(msg, location=("quality",), value="rules")
         if self.features:
             if self.join:
                 msg = "either join or features: features are looked up as known at a moment"
@@ -177,6 +187,20 @@ class UseCase(Section):
         if column not in known:
             msg = f"a column of source.columns or a derived one; {did_you_mean(column, known)}"
             raise ElsewhereError(msg, location=location, value=column)
+
+    def of_table(self, name: str) -> UseCase:
+        """Return the use case as the gate sees it that judges one of several tables.
+
+        Raises:
+            SpecError: There is no such table.
+        """
+        from stepzero.core.errors import SpecError, bare, did_you_mean
+
+        if name not in self.tables:
+            allowed = did_you_mean(name, self.tables) if self.tables else "no table: the use case has one source"
+            raise SpecError(f"{self.name}: table", value=bare(name), allowed=allowed, action="correct the parameter")
+        table = self.tables[name]
+        return self.model_copy(update={"source": table.source, "quality": table.quality})
 
     def section_digest(self, name: str) -> str:
         """Return the digest of one section, defaults included."""

@@ -12,8 +12,8 @@ class View:
     """An object reduced to some of its attributes.
 
     What is not in a stage's key must not change its result, so reading anything else raises
-    AttributeError. What names things and dates ledgers is always there: `name` of a use case, `run`, `folder` and
-    `as_of` of a plan; no result may depend on it.
+    AttributeError. What names things and dates ledgers is always there: `name` of a use case, `run`, `folder`,
+    `as_of` and `ledger` of a plan; no result may depend on it.
 
     A field may be a part of a part, and may be chosen by a mapped task's parameter: of ``train.models.{model}`` a
     stage sees one model, and is not computed again when another one's grid changes.

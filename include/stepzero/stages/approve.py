@@ -26,19 +26,28 @@ RULE = "rule"
 _APPROVING = {"approve", "ok", "yes"}
 
 
-@stage(sections=("promote",), plan=("approval", "as_of", "links"), reuse=Reuse.RUN)
+@stage(sections=("promote",), plan=("approval", "as_of", "author", "links"), reuse=Reuse.RUN)
 def approve(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
-    """Write the evidence of a decision on a version, and move the alias `champion` if it approves."""
+    """Write the evidence of a decision on a version, and move the alias `champion` if it approves.
+
+    What a person answered is checked here, where it can be said why: Airflow takes any answer, and loses it when its
+    form refuses one. An answer that counts for nothing leaves no evidence, so that the person can be asked again.
+
+    Raises:
+        PromotionError: Somebody decided who may not, or without a reason where one is required; or there is evidence
+            already that the environment's key did not sign.
+    """
     registered, registry = inputs["registered"], workspace.tracking.registry
     version, digest = str(registered.values["version"]), str(registered.values["model_digest"])
     evidence = find_evidence(workspace.store, use_case.name, version)
     if evidence is None:
         _must_have_passed(registered, use_case.name)
-        decision = _decision(registered, workspace)
+        decision = _decision(registered, use_case, workspace)
         reason = _superseded(registered, registry)
         if reason is not None:
             return _refused(registered, reason)
-        evidence = note_evidence(workspace.store, decision)
+        evidence = note_evidence(workspace.store, decision.signed(workspace.environment.signing))
+    evidence.verified(workspace.environment.signing)
     if evidence.model_digest != digest:
         raise PromotionError(
             f"evidence of {use_case.name} version {version}",
@@ -65,10 +74,11 @@ def _must_have_passed(registered: StageInput, name: str) -> None:
         )
 
 
-def _decision(registered: StageInput, workspace: Workspace) -> Evidence:
+def _decision(registered: StageInput, use_case: Any, workspace: Workspace) -> Evidence:
     """Return the evidence as it would be written."""
     values, plan = registered.values, workspace.plan
-    who = _by_rule(workspace) if workspace.parameters.get("decision", RULE) == RULE else _by_person(workspace)
+    by_rule = workspace.parameters.get("decision", RULE) == RULE
+    who = _by_rule(workspace) if by_rule else _by_person(use_case, workspace)
     return Evidence(
         use_case=values["name"],
         version=str(values["version"]),
@@ -77,6 +87,8 @@ def _decision(registered: StageInput, workspace: Workspace) -> Evidence:
         previous=Champion.model_validate(values["champion"]) if values["champion"] else None,
         run=plan.run,
         links=dict(values.get("links", {})) | plan.links,
+        threshold=values["threshold"],
+        documents=values.get("documents", {}),
         **who,
     )
 
@@ -93,18 +105,52 @@ def _by_rule(workspace: Workspace) -> dict[str, Any]:
     return {"approved": True, "by": "the rule", "how": RULE, "when": workspace.plan.as_of, "why": why}
 
 
-def _by_person(workspace: Workspace) -> dict[str, Any]:
+def _by_person(use_case: Any, workspace: Workspace) -> dict[str, Any]:
     answer = _answer(workspace.parameters["decision"])
     chosen = [str(option).lower() for option in answer["chosen_options"]]
     user = answer.get("responded_by_user") or {}
-    name = (user.get("name") or user.get("id")) if isinstance(user, dict) else user
+    known = [str(user[key]) for key in ("name", "id") if user.get(key)] if isinstance(user, dict) else [str(user)]
+    approved = bool(chosen) and all(option in _APPROVING for option in chosen)
+    why = _why(answer.get("params_input"))
+    if known:
+        _may_decide(known, workspace)
+    if approved and not why and use_case.promote.reason == "required":
+        raise PromotionError(
+            "reason of the approval",
+            value=bare("none"),
+            allowed="a sentence that says why, as promote.reason requires",
+            action="clear the task that asks the person, and answer again with a reason",
+        )
     return {
-        "approved": bool(chosen) and all(option in _APPROVING for option in chosen),
-        "by": str(name or "nobody (the time to answer was over)"),
+        "approved": approved,
+        "by": known[0] if known else "nobody (the time to answer was over)",
         "how": "person",
         "when": str(answer.get("responded_at") or workspace.plan.as_of),
-        "why": _why(answer.get("params_input")) or "no reason was given",
+        "why": why or "no reason was given",
     }
+
+
+def _may_decide(known: list[str], workspace: Workspace) -> None:
+    """Refuse an answer of somebody who may not decide.
+
+    Raises:
+        PromotionError: The environment names other people, or wants somebody else than the author.
+    """
+    approvers, author = workspace.environment.approvers, workspace.plan.author
+    if approvers.users and not set(known) & set(approvers.users):
+        raise PromotionError(
+            f"approver {known[0]}",
+            value=bare("not among those whom the environment names"),
+            allowed=", ".join(approvers.users),
+            action="clear the task that asks the person, and let one of them answer",
+        )
+    if approvers.not_the_author and author and author in known:
+        raise PromotionError(
+            f"approver {known[0]}",
+            value=bare("whoever started the run"),
+            allowed="somebody else, as approvers.not_the_author says",
+            action="clear the task that asks the person, and let somebody else answer",
+        )
 
 
 def _answer(text: str) -> dict[str, Any]:

@@ -29,7 +29,10 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
     values = inputs["approved"].values
     name, version = use_case.name, str(values["version"])
     _must_be_approved(inputs["approved"])
-    evidence = verify_evidence(workspace.store, name, version, str(values["model_digest"]))
+    signing = workspace.environment.signing
+    evidence = verify_evidence(
+        workspace.store, name, version, str(values["model_digest"]), values["threshold"], signing
+    )
     _verify_registry(name, evidence, workspace)
     expected = _own_score(values, workspace)
     desired = DesiredState(

@@ -78,12 +78,15 @@ def join_features(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -
     column = features.moment_column
     rows["_moment"] = pd.Timestamp(as_of) if column is None else moments(rows, column, "rows")
     joined, missing = training_set(rows, histories, as_of="_moment")
-    written = workspace.write_frame("joined", joined)
+    # To the microsecond: Spark reads no finer times. The moment is the run's, and no part of what is known.
+    times = {name: joined[name].astype("datetime64[us, UTC]") for name in ("_event_time", "_known_time")}
+    written = workspace.write_frame("joined", joined.assign(**times).drop(columns="_moment"))
     told = ", ".join(f"{count} without {name}" for name, count in missing.items()) or "one group"
     metrics = {f"features.missing.{name}": float(count) for name, count in missing.items()}
     return StageResult(
         outputs={"accepted": written},
-        values={"rows": len(joined), "missing": missing, "as_of": as_of},
+        # Not the moment: where nothing became known since, the rows are the same, and so is what follows from them.
+        values={"rows": len(joined), "missing": missing},
         summary=f"{len(joined)} rows as known at {features.as_of or as_of}; {told}",
         records=(Record(metrics={"features.rows": float(len(joined)), **metrics}),),
     )

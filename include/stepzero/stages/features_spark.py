@@ -35,7 +35,7 @@ def join_features_spark(use_case: Any, inputs: dict[str, Any], workspace: Worksp
     joined, missing, count = training_frame(
         rows.withColumn("_moment", moment.cast("timestamp")), histories, as_of="_moment"
     )
-    ordered = sorted_in_one_file(joined, quoted(group.record_id))
+    ordered = sorted_in_one_file(joined.drop("_moment"), quoted(group.record_id))
     written = write_dataset(
         workspace.store, f"{workspace.folder}/joined", ordered, rows=count, producer=workspace.stage
     )
@@ -43,7 +43,7 @@ def join_features_spark(use_case: Any, inputs: dict[str, Any], workspace: Worksp
     metrics = {f"features.missing.{name}": float(one) for name, one in missing.items()}
     return StageResult(
         outputs={"accepted": written},
-        values={"rows": count, "missing": missing, "as_of": as_of},
+        values={"rows": count, "missing": missing},
         summary=f"{count} rows as known at {features.as_of or as_of}; {told}",
         records=(Record(metrics={"features.rows": float(count), **metrics}),),
     )

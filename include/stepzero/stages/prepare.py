@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from stepzero.adapters.workspace import Workspace
 
 
+_TIMES = ("_event_time", "_known_time")
+"""What `join_features` says of when a row was known."""
+
+
 @stage(
     sections=("problem", "source", "transforms", "prepare", "split", "train.folds", "quality.after_prepare"),
     plan=("window", "released", "days", "released_days"),
@@ -30,7 +34,7 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     """Write training and test rows, sorted by row id: the order in which rows arrived has no effect.
 
     The row id is the SHA-256 of the row's source values, so equal rows have equal ids and always
-    lie on the same side of the split.
+    lie on the same side of the split. When a row's features became known is no part of it.
 
     The verdict is what `quality.after_prepare` says of them; None without such rules.
 
@@ -41,7 +45,8 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     from pyspark.sql import functions
 
     united, released = _united(inputs, workspace)
-    identified = united.withColumn(ROW_ID, functions.sha2(text_of(united.columns), 256))
+    said = [name for name in united.columns if name not in _TIMES]
+    identified = united.withColumn(ROW_ID, functions.sha2(text_of(said), 256))
     kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
     changed, met = transform(kept, use_case.transforms, "transforms")
     # Asked several times over: where the parts begin, how many rows each has, what it would be without the newest.

@@ -47,34 +47,39 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     del inputs
     schema = schema_findings(use_case, workspace)
     if any(not finding.passed and finding.severity == "error" for finding in schema):
-        return _refused(schema, use_case.name, workspace)
+        return _refused(schema, workspace)
     with ExitStack() as kept, explained_reading(workspace.plan.batch):
         judged = judge(use_case, workspace, kept)
         findings = [*schema, *judged.findings]
         verdict = _verdict(use_case.quality, judged, findings, workspace)
         outputs = _write_rows(workspace, judged)
     if verdict.accepted:
-        _enter(workspace, use_case.name, outputs)
+        _enter(workspace, outputs)
     watched = told_anomalies(judged.anomalies)
-    outputs |= _write_reports(workspace, use_case.name, outputs, findings, verdict, judged.measured, watched)
+    outputs |= _write_reports(workspace, outputs, findings, verdict, judged.measured, watched)
     return StageResult(
         outputs=outputs,
-        values=_values(judged) | watched,
+        values=_values(judged, workspace) | watched,
         verdict=verdict,
         summary=verdict.sentence(),
-        records=(_record(verdict, judged.counts),),
+        records=(_record(verdict, judged.counts, workspace),),
         history=judged.history,
     )
 
 
-def _values(judged: Judged) -> dict[str, Any]:
+def _values(judged: Judged, workspace: Workspace) -> dict[str, Any]:
     counts = judged.counts
-    return {
+    return _table(workspace) | {
         "rows": counts.rows,
         "accepted": counts.accepted,
         "quarantined": counts.quarantined,
         "broken": judged.broken,
     }
+
+
+def _table(workspace: Workspace) -> dict[str, Any]:
+    """Return which of several tables was judged."""
+    return {"table": workspace.parameters["table"]} if "table" in workspace.parameters else {}
 
 
 def judge(use_case: Any, workspace: Workspace, kept: ExitStack) -> Judged:
@@ -112,18 +117,23 @@ def _verdict(quality: Quality, judged: Judged, findings: list[Finding], workspac
         counts,
         on_bad_rows=quality.on_bad_rows,
         quarantine_limit=quality.quarantine_limit,
-        subject=f"batch {workspace.plan.batch.partition}, {counts.rows} rows, {counts.quarantined} quarantined",
+        subject=f"{_subject(workspace)}, {counts.rows} rows, {counts.quarantined} quarantined",
     )
 
 
-def _refused(findings: list[Finding], use_case: str, workspace: Workspace) -> StageResult:
+def _subject(workspace: Workspace) -> str:
+    table = workspace.parameters.get("table")
+    return f"batch {workspace.plan.batch.partition}{f' of {table}' if table else ''}"
+
+
+def _refused(findings: list[Finding], workspace: Workspace) -> StageResult:
     """Fail a batch whose columns are others: none of its rows is read, and no other rule judged."""
     reasons = tuple(finding.reason() for finding in findings if not finding.passed)
-    subject = f"batch {workspace.plan.batch.partition}, no row read"
+    subject = f"{_subject(workspace)}, no row read"
     verdict = Verdict(outcome=Outcome.FAIL, subject=subject, reasons=reasons)
-    outputs = _write_reports(workspace, use_case, {}, findings, verdict, None, {})
-    values: dict[str, Any] = {"rows": None, "accepted": 0, "quarantined": 0, "broken": {}}
-    record = _record(verdict, Counts(rows=0, quarantined=0))
+    outputs = _write_reports(workspace, {}, findings, verdict, None, {})
+    values = _table(workspace) | {"rows": None, "accepted": 0, "quarantined": 0, "broken": {}}
+    record = _record(verdict, Counts(rows=0, quarantined=0), workspace)
     return StageResult(
         outputs=outputs, values=values, verdict=verdict, summary=verdict.sentence(), records=(record,), history={}
     )
@@ -156,7 +166,7 @@ def _told(rule: RowRule) -> Column:
     return functions.lit(f"{rule.rule} of {rule.column}: {rule.bound}" if rule.column else f"{rule.rule}: {rule.bound}")
 
 
-def _enter(workspace: Workspace, use_case: str, outputs: dict[str, Reference]) -> None:
+def _enter(workspace: Workspace, outputs: dict[str, Reference]) -> None:
     batch = workspace.plan.batch
     aside = outputs.get("quarantined")
     entry = Accepted(
@@ -168,12 +178,11 @@ def _enter(workspace: Workspace, use_case: str, outputs: dict[str, Reference]) -
         as_of=workspace.plan.as_of,
         run=workspace.plan.run,
     )
-    accept(workspace.store, use_case, entry)
+    accept(workspace.store, workspace.plan.ledger, entry)
 
 
 def _write_reports(
     workspace: Workspace,
-    use_case: str,
     rows: dict[str, Reference],
     findings: list[Finding],
     verdict: Verdict,
@@ -182,7 +191,10 @@ def _write_reports(
 ) -> dict[str, Reference]:
     workspace.log.info("%s", table(findings, verdict))
     metrics = {"metrics": workspace.write_json("metrics.json", _told_metrics(measured))} if measured else {}
-    told, sample = about(use_case, workspace.plan.batch, rows), sample_of(workspace.store, rows.get("quarantined"))
+    told, sample = (
+        about(workspace.plan.ledger, workspace.plan.batch, rows),
+        sample_of(workspace.store, rows.get("quarantined")),
+    )
     history = series_of(watched.get("anomalies", []), workspace.plan.history, told.partition)
     profile = measured.profile if measured else {}
     page = report_page(told, verdict, findings, profile, sample=sample, history=history)
@@ -208,13 +220,15 @@ def _told_metrics(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _record(verdict: Verdict, counts: Counts) -> Record:
+def _record(verdict: Verdict, counts: Counts, workspace: Workspace) -> Record:
+    table = workspace.parameters.get("table")
+    name, folder = (f"quality.{table}", f"quality/{table}") if table else ("quality", "quality")
     return Record(
         metrics={
-            "quality.rows": counts.rows,
-            "quality.quarantined": counts.quarantined,
-            "quality.accepted": counts.accepted,
+            f"{name}.rows": counts.rows,
+            f"{name}.quarantined": counts.quarantined,
+            f"{name}.accepted": counts.accepted,
         },
-        tags={"quality.outcome": str(verdict.outcome), "quality.sentence": verdict.sentence()[:4000]},
-        files={"quality/quality.html": "quality.html", "quality/quality.png": "quality.png"},
+        tags={f"{name}.outcome": str(verdict.outcome), f"{name}.sentence": verdict.sentence()[:4000]},
+        files={f"{folder}/quality.html": "quality.html", f"{folder}/quality.png": "quality.png"},
     )

@@ -12,6 +12,7 @@ from typing import Any
 from stepzero.adapters.registry import DIGEST, NewVersion
 from stepzero.adapters.registry_records import Registration, note_registration, read_registration
 from stepzero.adapters.tracking_entities import RunIdentity
+from stepzero.adapters.tracking_lineage import DataSet, link_inputs
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_json
 from stepzero.core.errors import PromotionError, bare
@@ -24,14 +25,15 @@ from stepzero.stages.register_package import save_for_registry
 
 
 @stage(
-    sections=("problem", "split", "train", "weight", "evaluate", "promote", "title"),
+    sections=("problem", "split", "train", "weight", "evaluate", "promote", "bias", "title"),
     plan=("champion", "links", "batch", "window", "environment", "reason", "compared_on"),
     reuse=Reuse.RUN,
 )
-def register(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
+def register(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> StageResult:
     """Register the winner once, compare it, and make it the challenger if it may replace the champion."""
     evaluated = inputs["evaluated"]
     _must_have_passed(evaluated, use_case.name)
+    _must_be_within_limits(use_case, inputs)
     champion = workspace.plan.champion
     if champion and champion.digest == evaluated.output("model").digest:
         return _unchanged(use_case.name, champion.version, workspace)
@@ -71,6 +73,28 @@ def _must_have_passed(evaluated: StageInput, name: str) -> None:
         )
 
 
+def _must_be_within_limits(use_case: Any, inputs: dict[str, Any]) -> None:
+    """Refuse a model whose bias was not measured although limits are declared, or is beyond them."""
+    measured: dict[str, StageInput] = {one.values["time"]: one for one in inputs.get("bias", ())}
+    declared = use_case.bias.limits if use_case.bias else None
+    for time in ("before", "after"):
+        one = measured.get(time)
+        if one is None and declared is not None and getattr(declared, time):
+            raise PromotionError(
+                f"bias {time} training of {use_case.name}",
+                value=bare("not measured"),
+                allowed=f"what the stage `bias` found, since limits are declared under bias.limits.{time}",
+                action="hand it to `register` in the DAG file: register(run, model, bias=[before, after])",
+            )
+        if one is not None and (one.verdict is None or not one.verdict.accepted):
+            raise PromotionError(
+                f"bias {time} training of {use_case.name}",
+                value=bare(one.verdict.sentence() if one.verdict else "no verdict"),
+                allowed="every metric within its limit",
+                action="mitigate, or change the limits under `bias.limits` and say why, then start a new run",
+            )
+
+
 def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
     """Pass on the champion itself, with its dossier: the run found the same model again."""
     registration = read_registration(workspace.store, name, version)
@@ -91,7 +115,7 @@ def _unchanged(name: str, version: str, workspace: Workspace) -> StageResult:
 
 
 def _register(
-    use_case: Any, inputs: dict[str, StageInput], finding: Finding, workspace: Workspace
+    use_case: Any, inputs: dict[str, Any], finding: Finding, workspace: Workspace
 ) -> tuple[Registration, str, dict[str, Reference]]:
     evaluated, name = inputs["evaluated"], use_case.name
     model, tracking = evaluated.output("model"), workspace.tracking
@@ -112,12 +136,15 @@ def _register(
         experiment=tracking.experiment(name),
         saved=package.folder,
         description=_description(use_case, winner, finding, identity.airflow),
-        tags=_tags(model, workspace, evaluated, finding, package.threshold) | _baseline_tag(inputs),
+        tags=_tags(model, workspace, evaluated, finding, package.threshold)
+        | _baseline_tag(inputs)
+        | {f"stepzero.{name.replace(' ', '_')}_digest": digest for name, digest in _documents(inputs).items()},
         metrics=_plain_metrics(winner.get("metrics", {})),
         parameters={str(parameter): str(value) for parameter, value in winner.get("parameters", {}).items()},
     )
     version = tracking.registry.register(new, workspace.store, f"registry/{name}/claims/{key}")
     tracking.registry.describe(name, version, new.description)
+    link_inputs(tracking, run_id, _data_sets(inputs, workspace))
     dossier = write_dossier(make_dossier(use_case, version, inputs, finding.to_json(), workspace), workspace)
     registration = Registration(
         use_case=name,
@@ -133,9 +160,31 @@ def _register(
         gates={"promotion": evaluated.verdict.sentence() if evaluated.verdict else "", "champion": finding.sentence},
         run=workspace.plan.run,
         dossier={output: reference.to_json() for output, reference in dossier.items()},
+        documents={"dossier": dossier["dossier"].digest, **_documents(inputs)},
     )
     note_registration(workspace.store, registration)
     return registration, run_id, dossier
+
+
+def _data_sets(inputs: dict[str, Any], workspace: Workspace) -> list[DataSet]:
+    """Return what the model comes from: the landed files, and the rows that it learned from and was judged on."""
+    root = workspace.store.root
+    landed = [
+        DataSet(name=file.uri.rpartition("/")[2], uri=f"{root}/{file.uri}", digest=file.digest, context="source")
+        for file in workspace.plan.batch.files
+    ]
+    prepared: StageInput = inputs["prepared"]
+    sides = {"train": "training", "test": "evaluation"}
+    return landed + [
+        DataSet(name=f"{side} rows", uri=f"{root}/{one.uri}", digest=one.digest, context=context, rows=one.rows)
+        for side, context in sides.items()
+        if (one := prepared.outputs.get(side)) is not None
+    ]
+
+
+def _documents(inputs: dict[str, Any]) -> dict[str, str]:
+    """Return the bias reports of this model by digest."""
+    return {f"bias {one.values['time']}": one.output("analysis.json").digest for one in inputs.get("bias", ())}
 
 
 def _baseline(inputs: dict[str, StageInput]) -> dict[str, Any] | None:
@@ -165,6 +214,7 @@ def _values(registration: Registration, workspace: Workspace) -> dict[str, Any]:
         "threshold": registration.threshold,
         "example": registration.example,
         "gates": registration.gates,
+        "documents": registration.documents,
         "champion": champion.model_dump(mode="json") if champion else None,
     }
 
@@ -221,6 +271,8 @@ def _tags(
         "stepzero.threshold": "none" if threshold is None else repr(threshold),
         "stepzero.winner": f"{_winner(evaluated).get('sampler')} × {_winner(evaluated).get('model')}",
         **{f"stepzero.metric.{name}": f"{value:.6g}" for name, value in metrics.items()},
+        # Until somebody decides; the stage `approve` says what was decided, and deployment believes the evidence alone.
+        "stepzero.approval": "pending",
         "validation_status": "passed" if finding.accepted else "failed",
         **({"stepzero.reason": workspace.plan.reason} if workspace.plan.reason else {}),
     }

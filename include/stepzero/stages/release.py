@@ -33,7 +33,7 @@ def release(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     """
     del inputs
     form = ReleaseForm.model_validate_json(workspace.parameters["form"]).check()
-    entry = find_entry(workspace.store, use_case.name, workspace.plan.batch.partition)
+    entry = find_entry(workspace.store, workspace.plan.ledger, workspace.plan.batch.partition)
     task = _Task(
         use_case=use_case, workspace=workspace, form=form, entry=entry, quarantine=_quarantine(entry, workspace)
     )
@@ -57,14 +57,14 @@ class _Task:
 
     def done(self) -> StageResult:
         """Release the rows, or find what this run released before."""
-        store, run = self.workspace.store, self.workspace.plan.run
-        made, before = release_once(store, self.use_case.name, self.entry, run, self.make)
+        store, plan = self.workspace.store, self.workspace.plan
+        made, before = release_once(store, plan.ledger, self.entry, plan.run, self.make)
         outputs = {"released": Reference.from_json(made.rows)} if made else {}
         return self._result(before, made.count if made else 0, outputs, dry=False)
 
     def looked_at(self) -> StageResult:
         """Say what would be released now."""
-        before = releases_of(self.workspace.store, self.use_case.name, self.entry)
+        before = releases_of(self.workspace.store, self.workspace.plan.ledger, self.entry)
         left = self._left(before)
         if self.form.corrections and left:
             self._corrected(left, before)

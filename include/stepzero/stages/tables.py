@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, write_dataset
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
+from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.stages.prepare_transforms import Met, transform
 
@@ -17,9 +19,11 @@ if TYPE_CHECKING:
     from stepzero.spec.tables import Join
 
 
-@stage(sections=("tables.{table}",), engine=Engine.SPARK)
+@stage(sections=("tables.{table}.transforms",), plan=("released",), engine=Engine.SPARK)
 def prepare_table(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Do the declared transforms of the table that the parameter ``table`` names; say which values were unseen.
+
+    Rows that left the batch's quarantine since go along, where the gate accepts the same rows as it did then.
 
     Raises:
         SpecError: The use case has no such table.
@@ -31,8 +35,7 @@ def prepare_table(use_case: Any, inputs: dict[str, StageInput], workspace: Works
         raise SpecError(
             f"{use_case.name}: table", value=name, allowed=did_you_mean(name, tables), action="correct the parameter"
         )
-    accepted = inputs["checked"].output("accepted")
-    frame = read_dataset(workspace.spark, workspace.store, accepted)
+    frame = _accepted(inputs["checked"].output("accepted"), workspace)
     made, met = transform(frame, tables[name].transforms, f"tables.{name}.transforms")
     rows = made.count()
     # By all columns: the order in which rows arrived has no effect, whatever key they have.
@@ -48,6 +51,15 @@ def prepare_table(use_case: Any, inputs: dict[str, StageInput], workspace: Works
         summary=f"{name}: {rows} rows, {len(made.columns)} columns; {told}",
         records=(_record(name, rows, met),),
     )
+
+
+def _accepted(accepted: Reference, workspace: Workspace) -> DataFrame:
+    """Return what the gate accepted, with the rows that were released from the quarantine beside it."""
+    released = workspace.plan.released
+    rows = released.rows if released and released.accepted == accepted.digest else ()
+    references = [accepted, *(Reference.from_json(one) for one in rows)]
+    frames = [read_dataset(workspace.spark, workspace.store, one) for one in references]
+    return reduce(lambda one, other: one.unionByName(other), frames)
 
 
 @stage(sections=("tables", "join"), engine=Engine.SPARK)

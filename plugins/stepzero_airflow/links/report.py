@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-REPORT = "quality/quality.html"
+FOLDER, PAGE = "quality", "quality.html"
 
 
 class ReportLink(BaseOperatorLink):
@@ -36,8 +36,8 @@ class ReportLink(BaseOperatorLink):
         return str(found or "")
 
 
-def report_address(run: str) -> str:
-    """Return the address of the report in an MLflow run; nothing where the run has no page.
+def report_address(run: str, table: str = "") -> str:
+    """Return the address of the report, or of one table's, in an MLflow run; nothing where the run has no page.
 
     >>> report_address("http://m/#/experiments/1/runs/abc?workflowType=machine_learning")
     'http://m/#/experiments/1/runs/abc/artifacts/quality/quality.html?workflowType=machine_learning'
@@ -46,4 +46,5 @@ def report_address(run: str) -> str:
         return ""
     parts = urlsplit(run)
     path, question, query = parts.fragment.partition("?")
-    return urlunsplit(parts._replace(fragment=f"{path}/artifacts/{REPORT}{question}{query}"))
+    report = "/".join(part for part in (FOLDER, table, PAGE) if part)
+    return urlunsplit(parts._replace(fragment=f"{path}/artifacts/{report}{question}{query}"))

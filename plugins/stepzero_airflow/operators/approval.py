@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,16 @@ APPROVE, REJECT = "Approve", "Reject"
 SETTLE_SECONDS = 5.0
 """Airflow 3.3 marks a task failed that is answered within a moment of parking."""
 _LONGEST_REASON = 1_000
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|!~])")
 
 
-def reason_form() -> dict[str, Param]:
+def reason_form(*, required: bool = False) -> dict[str, Param]:
     """Return the field that a person may fill in.
 
-    It has no bounds: Airflow checks them only after the answer was given, and then the answer is lost.
+    It has no bounds: Airflow checks them only after the answer was given, and then the answer is lost. The next task
+    checks it, and says why.
     """
-    told = "Kept as evidence with the version."
+    told = "Kept as evidence with the version." + (" An approval needs one." if required else "")
     return {"reason": Param(None, type=["null", "string"], format="multiline", title="Reason", description=told)}
 
 
@@ -144,7 +147,7 @@ class ApprovalRequest(HITLOperator):
 def approval_body(
     registered: dict[str, Any], values: dict[str, Any], evaluated: dict[str, Any], links: dict[str, str]
 ) -> str:
-    """Return what a person must know to decide, in Markdown."""
+    """Return what a person must know to decide, in Markdown; nothing that came from data is taken as Markdown."""
     winner = values.get("winner") or {}
     rows = [
         ("Version", str(values.get("version"))),
@@ -153,10 +156,10 @@ def approval_body(
         *((name.replace("_", " "), _interval(value)) for name, value in (winner.get("metrics") or {}).items()),
         *((f"Gate: {name}", str(said)) for name, said in (values.get("gates") or {}).items()),
     ]
-    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows)
+    table = "\n".join(f"| {plain(name)} | {plain(value)} |" for name, value in rows)
     known = {**(values.get("links") or {}), **links}
     shown = " · ".join(f"[{_TITLES[name]}]({known[name]})" for name in _TITLES if known.get(name))
-    said = "\n\n".join(str(one["summary"]) for one in (registered, evaluated) if one.get("summary"))
+    said = "\n\n".join(plain(str(one["summary"])) for one in (registered, evaluated) if one.get("summary"))
     return f"{said}\n\n| | |\n|---|---|\n{table}\n\n{shown}\n\nWithout an answer in time the version is rejected."
 
 
@@ -174,8 +177,13 @@ def _interval(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def plain(text: str) -> str:
+    r"""Return text that Markdown shows as it is, in one line: no link, no picture, no tag, no cell's end.
+
+    >>> print(plain("[x](y) | <b>"))
+    \[x\]\(y\) \| \<b\>
+    """
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def _let_it_settle(created_at: str) -> None:

@@ -49,6 +49,9 @@ class PlanOperator(StageOperator):
         partition = scheduled_partition(context)
         if partition:
             arguments += ["--partition", partition]
+        author = getattr(context["dag_run"], "triggering_user_name", None)
+        if author and context["dag_run"].run_type not in SCHEDULED:
+            arguments += ["--author", str(author)]
         if is_late(context):
             arguments += ["--promotes", "false"]
         return arguments + [part for name, value in asked.items() if value for part in (name, json.dumps(value))]

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
     from stepzero.spec.environment import Environment
 
-AT_STAGE = {"quality_gate": "failed at the gate", "evaluate": "not promoted", "compare_endpoints": "not promoted"}
+AT_STAGE = {
+    "quality_gate": "failed at the gate",
+    "evaluate": "not promoted",
+    "compare_endpoints": "not promoted",
+    "bias": "not promoted",
+}
 """Words for a verdict that ended the run, by stage."""
 
 
@@ -150,7 +155,7 @@ def _declined(stage: str, summary: str) -> str:
 def _quarantine(results: dict[StageOperator, dict[str, Any]]) -> str:
     """Return a sentence about bad rows where there were some."""
     found = [result["summary"] for result in results.values() if result.get("outcome") == "QUARANTINE"]
-    return f" {found[0]}" if found else ""
+    return "".join(f" {summary}" for summary in found)
 
 
 def _stage(task: Any) -> str | None:

@@ -161,7 +161,7 @@ class StageOperator(BaseOperator):
         start = find_launcher(resources.launcher)
         self._launching = True
         try:
-            return start(resources, argv, _secrets(environment), self._pass_on)
+            return start(resources, argv, _secrets(environment, self.stage), self._pass_on)
         finally:
             self._launching = False
 
@@ -191,14 +191,18 @@ class StageOperator(BaseOperator):
         if noted.get("mlflow"):
             context["ti"].xcom_push(TrackingLink().xcom_key, noted["mlflow"])
         if noted.get("mlflow") and self.stage == GATE:
-            report = report_address(noted["mlflow"])
+            report = report_address(noted["mlflow"], self._table)
             self.log.info("Quality report: %s", report)
             context["ti"].xcom_push(ReportLink().xcom_key, report)
+
+    @property
+    def _table(self) -> str:
+        return str((self.parameters or {}).get("table", ""))
 
     def _links(self, context: Context) -> dict[str, str]:
         """Return title → address of where to look when a verdict said no."""
         noted = context["ti"].xcom_pull(task_ids=self.plan_task or self.task_id, key="links", map_indexes=-1) or {}
-        report = {"Quality report": report_address(noted.get("mlflow", ""))} if self.stage == GATE else {}
+        report = {"Quality report": report_address(noted.get("mlflow", ""), self._table)} if self.stage == GATE else {}
         return {"Run": noted.get("airflow", ""), **report, "MLflow run": noted.get("mlflow", "")}
 
 
@@ -232,8 +236,13 @@ def _message(stage: str, finished: Finished, error: Mapping[str, Any]) -> str:
     return str(error.get("message") or f"stage {stage} ended without a word: {finished.sentence()}; see the log above")
 
 
-def _secrets(environment: Environment) -> dict[str, str]:
-    """Resolve declared secrets from Airflow connections; they travel to a child in memory only."""
+def _secrets(environment: Environment, stage: str) -> dict[str, str]:
+    """Resolve declared secrets from Airflow connections; they travel to a child in memory only.
+
+    The key that signs evidence is for the stage `approve` alone: user code runs in others.
+    """
     from airflow.sdk import Connection
 
-    return {name: Connection.get(connection).password or "" for name, connection in environment.secrets.items()}
+    key = environment.signing.private_key_variable if environment.signing else None
+    wanted = {name: one for name, one in environment.secrets.items() if name != key or stage == "approve"}
+    return {name: Connection.get(connection).password or "" for name, connection in wanted.items()}

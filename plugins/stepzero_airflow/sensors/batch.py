@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from stepzero.spec.load import load_environment
 from stepzero_airflow.runs import open_store
-from stepzero_airflow.triggers.batch import BatchTrigger, waiting_files
+from stepzero_airflow.triggers.batch import BatchTrigger, waiting_files, waiting_tables
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,6 +32,8 @@ class BatchSensor(BaseSensorOperator):
         prefix: Where files land, relative to the store.
         poll_seconds: Time between two looks.
         wait_hours: After that the run is skipped: a day without data is no failure.
+        tables: Table → prefix, where there are several: a batch is new files of all of them. A run by hand passes where
+            every table has landed at all.
         daily: Whether each day has a folder of its own: a scheduled run waits for its day's files, accepted or not,
             and no longer than so many hours after the day's end; a day long gone is looked for once.
     """
@@ -46,6 +48,7 @@ class BatchSensor(BaseSensorOperator):
         poll_seconds: float = 10,
         wait_hours: float = 22,
         daily: bool = False,
+        tables: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +57,7 @@ class BatchSensor(BaseSensorOperator):
         self.poll_seconds = poll_seconds
         self.wait_hours = wait_hours
         self.daily = daily
+        self.tables = tables
 
     def execute(self, context: Context) -> list[str]:
         """Pass, or wait on the triggerer."""
@@ -63,7 +67,7 @@ class BatchSensor(BaseSensorOperator):
             if named:
                 self.log.info("the form names batch %s", named)
                 return []
-            found = waiting_files(environment.store, self.use_case, self.prefix)
+            found = self._new(environment)
             if found or self._has_landed(environment):
                 return self._hand_on(sorted(found))
         if self.daily:
@@ -90,9 +94,10 @@ class BatchSensor(BaseSensorOperator):
         return []
 
     def _wait(self, environment: Any, prefix: str, seconds: float) -> None:
-        self.log.info("waiting for a file under %s/%s", environment.store, prefix)
+        awaited = list(self.tables.values()) if self.tables else [prefix]
+        self.log.info("waiting for a file under %s/%s", environment.store, ", ".join(awaited))
         self.defer(
-            trigger=BatchTrigger(environment.store, self.use_case, prefix, self.poll_seconds, seconds),
+            trigger=BatchTrigger(environment.store, self.use_case, prefix, self.poll_seconds, seconds, self.tables),
             method_name="execute_complete",
             # The trigger ends by itself; this is for one whose triggerer was lost.
             timeout=timedelta(seconds=seconds + 600),
@@ -109,10 +114,16 @@ class BatchSensor(BaseSensorOperator):
             raise AirflowSkipException(f"nothing landed under {self.prefix} within {self.wait_hours:g} hours")
         return self._hand_on(event["uris"])
 
+    def _new(self, environment: Any) -> dict[str, int]:
+        if self.tables:
+            return waiting_tables(environment.store, self.use_case, self.tables)
+        return waiting_files(environment.store, self.use_case, self.prefix)
+
     def _has_landed(self, environment: Any) -> bool:
         from stepzero.adapters.ledger import landed_uris
 
-        return bool(landed_uris(open_store(environment), self.prefix))
+        store = open_store(environment)
+        return all(landed_uris(store, prefix) for prefix in (self.tables or {"": self.prefix}).values())
 
     def _hand_on(self, uris: list[str]) -> list[str]:
         self.log.info(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from stepzero.spec.plan import ledger_name
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 
 class BatchTrigger(BaseTrigger):
@@ -20,15 +22,25 @@ class BatchTrigger(BaseTrigger):
         prefix: Where files land, relative to the store.
         poll_seconds: Time between two looks. Two equal ones in a row count as landed.
         wait_seconds: After that, the trigger says that nothing came.
+        tables: Table → prefix, where there are several: all must have new files.
     """
 
-    def __init__(self, store: str, use_case: str, prefix: str, poll_seconds: float, wait_seconds: float) -> None:
+    def __init__(
+        self,
+        store: str,
+        use_case: str,
+        prefix: str,
+        poll_seconds: float,
+        wait_seconds: float,
+        tables: dict[str, str] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.store = store
         self.use_case = use_case
         self.prefix = prefix
         self.poll_seconds = poll_seconds
         self.wait_seconds = wait_seconds
+        self.tables = tables
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -40,6 +52,7 @@ class BatchTrigger(BaseTrigger):
                 "prefix": self.prefix,
                 "poll_seconds": self.poll_seconds,
                 "wait_seconds": self.wait_seconds,
+                **({"tables": self.tables} if self.tables else {}),
             },
         )
 
@@ -47,7 +60,7 @@ class BatchTrigger(BaseTrigger):
         """Look again and again; the store is read in a thread, so that other triggers go on."""
         waited, before = 0.0, {}  # type: tuple[float, dict[str, int]]
         while waited < self.wait_seconds:
-            found = await asyncio.to_thread(waiting_files, self.store, self.use_case, self.prefix)
+            found = await asyncio.to_thread(self._look)
             if found and found == before:
                 yield _event("landed", sorted(found))
                 return
@@ -55,6 +68,11 @@ class BatchTrigger(BaseTrigger):
             await asyncio.sleep(self.poll_seconds)
             waited += self.poll_seconds
         yield _event("nothing", [])
+
+    def _look(self) -> dict[str, int]:
+        if self.tables:
+            return waiting_tables(self.store, self.use_case, self.tables)
+        return waiting_files(self.store, self.use_case, self.prefix)
 
 
 def _event(status: str, uris: list[str]) -> TriggerEvent:
@@ -71,3 +89,9 @@ def waiting_files(store: str, use_case: str, prefix: str) -> dict[str, int]:
 
     opened = Store(store)
     return {uri: opened.size(uri) or 0 for uri in waiting_uris(opened, use_case, prefix)}
+
+
+def waiting_tables(store: str, use_case: str, tables: Mapping[str, str]) -> dict[str, int]:
+    """Return the new files of all tables, with their sizes; nothing while a table has none."""
+    found = [waiting_files(store, ledger_name(use_case, name), prefix) for name, prefix in tables.items()]
+    return {uri: size for files in found for uri, size in files.items()} if all(found) else {}

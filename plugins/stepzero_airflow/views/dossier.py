@@ -113,13 +113,30 @@ def use_case_of(store: Store, dag_id: str, run_id: str) -> str | None:
 def stored_page(store: Store, use_case: str, run_id: str) -> bytes | None:
     """Return the most telling page that the stages of a run wrote."""
     for stage, output in SHOWN:
-        pointer = read_if_there(store, pointer_uri(use_case, run_id, stage))
-        result = read_if_there(store, pointer["result"]["uri"]) if pointer.get("result") else {}
-        told = (result.get("outputs") or {}).get(output)
-        if told and store.exists(told["uri"]):
-            with store.open(told["uri"]) as stream:
-                return bytes(stream.read())
+        noted = _pointers(store, use_case, run_id, stage)
+        pages = [page for pointer in noted if (page := _page(store, pointer, output))]
+        if pages:
+            # Of several tables, the one that was refused.
+            return next((page for refused, page in pages if refused), pages[0][1])
     return None
+
+
+def _pointers(store: Store, use_case: str, run_id: str, stage: str) -> list[dict[str, Any]]:
+    """Return what a run noted of a stage: once, or once for each table."""
+    folder = pointer_uri(use_case, run_id, stage).rpartition("/")[0]
+    uris = store.list(folder) if store.exists(folder) else []
+    return [read_if_there(store, uri) for uri in uris if uri.endswith(".json") and ".error-" not in uri]
+
+
+def _page(store: Store, pointer: dict[str, Any], output: str) -> tuple[bool, bytes] | None:
+    """Return whether the stage said no, and the page that it wrote."""
+    noted = pointer.get("result") or {}
+    result = read_if_there(store, noted["uri"]) if noted else {}
+    told = (result.get("outputs") or {}).get(output)
+    if not told or not store.exists(told["uri"]):
+        return None
+    with store.open(told["uri"]) as stream:
+        return noted.get("outcome") == "FAIL", bytes(stream.read())
 
 
 def themed(page: bytes) -> bytes:

@@ -19,7 +19,9 @@ import httpx
 
 from arm64.lane.build import ROOT, Lane
 from stepzero.adapters.store import Store
+from stepzero.cli.services.credentials import Credentials
 from stepzero.execution.execute import pointer_uri
+from stepzero.spec.environment import Signing
 from support.stack import free_port, wait_for
 
 USE_CASE = "credit_card_fraud"
@@ -81,6 +83,12 @@ class Machine:
         self.store = Store(f"file://{home}/store")
         (home / "secrets").mkdir()
         (home / "secrets" / "endpoint_token").write_text("a token of this test", encoding="utf-8")
+        Credentials(home).ensure_keys(
+            Signing(
+                private_key_file=str(home / "secrets" / "approval_key"),
+                public_key_file=str(home / "secrets" / "approval_key.pub"),
+            )
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the variables of this machine's processes."""

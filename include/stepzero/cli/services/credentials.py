@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stepzero.core.errors import SetupError, bare
-from stepzero.spec.environment import Environment
+from stepzero.spec.environment import Environment, Signing
 
 ADMINISTRATOR = "admin"
 
@@ -38,6 +38,8 @@ class Credentials:
             if environment.s3 and environment.s3.credentials_file:
                 Path(environment.s3.credentials_file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _kept(Path(environment.s3.credentials_file), _s3_key)
+            if environment.signing:
+                self.ensure_keys(environment.signing)
             for endpoint in environment.endpoints.values():
                 if endpoint.token_file:
                     Path(endpoint.token_file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,6 +51,18 @@ class Credentials:
                 allowed="a folder we may write to",
                 action="chmod it, or set STEPZERO_HOME to another folder",
             ) from error
+
+    @staticmethod
+    def ensure_keys(signing: Signing) -> None:
+        """Make the pair of keys that signs evidence; a public key without its private one is somebody else's pair."""
+        private, public = signing.private_key_file, Path(signing.public_key_file)
+        if private is None or (public.exists() and not Path(private).exists()):
+            return
+        from stepzero.adapters.signing import make_key_pair, public_key_of
+
+        Path(private).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = _kept(Path(private), lambda: make_key_pair()[0])
+        _kept(public, lambda: public_key_of(kept))
 
     @property
     def administrator_password(self) -> str:

@@ -1,0 +1,70 @@
+"""What went into an MLflow run and what came out of it, in MLflow's own words: inputs and outputs of the run.
+
+Data sets are named with their digests as inputs of the run; the logged model is its output. So MLflow's own pages
+lead from a model to its data, and from a data set to the runs that took it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from stepzero.adapters.tracking import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set that a run took."""
+
+    name: str
+    uri: str
+    digest: str
+    context: str
+    """What for: ``training``, ``evaluation``, ``source``."""
+    rows: int | None = None
+
+
+def link_inputs(tracking: Tracking, run_id: str, taken: Sequence[DataSet]) -> None:
+    """Name the data sets that a run took; again without effect where that was done before."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            dataset=Dataset(
+                name=one.name,
+                digest=one.digest,
+                source_type="uri",
+                source=json.dumps({"uri": one.uri}),
+                profile=json.dumps({"num_rows": one.rows}) if one.rows is not None else None,
+            ),
+            tags=[InputTag("mlflow.data.context", one.context)],
+        )
+        for one in taken
+    ]
+
+    def link(client: MlflowClient) -> None:
+        known = client.get_run(run_id).inputs
+        there = {(one.dataset.name, one.dataset.digest) for one in (known.dataset_inputs if known else [])}
+        missing = [one for one in inputs if (one.dataset.name, one.dataset.digest) not in there]
+        if missing:
+            client.log_inputs(run_id, datasets=missing)
+
+    tracking.ask("linking data sets", link)
+
+
+def link_output(tracking: Tracking, run_id: str, model_id: str) -> None:
+    """Name a logged model as what a run produced; again without effect where that was done before."""
+    from mlflow.entities import LoggedModelOutput
+
+    def link(client: MlflowClient) -> None:
+        known = client.get_run(run_id).outputs
+        there = {one.model_id for one in (known.model_outputs if known else [])}
+        if model_id not in there:
+            client.log_outputs(run_id, models=[LoggedModelOutput(model_id=model_id, step=0)])
+
+    tracking.ask("linking a model", link)
