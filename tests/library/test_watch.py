@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from stepzero.adapters.store import Store
+from stepzero.cli.run_results import find_run
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.verdict import Outcome
+from stepzero.execution.watching import window_end
 from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.use_case import UseCase
@@ -220,3 +224,32 @@ def test_decisions_of_groups_are_watched(tmp_path: Path, monkeypatch: pytest.Mon
     late = traffic.watch(13, "bias")
     assert "bias_limit" in kinds(late), "with labels, the declared limit is judged"
     assert late["triage"].values["action"] == "page"
+
+
+def test_the_latest_run_is_none_of_the_watch(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}/store")
+    for run, as_of, purpose in (("trained", "2026-11-20", "lifecycle"), ("watch__x", "2026-11-21", "watch")):
+        plan = {"run": run, "as_of": as_of, "purpose": purpose}
+        store.write_json(f"runs/cards/{run}/plan.json", plan)
+    assert find_run(store, "latest") == ("cards", "trained")
+
+
+@pytest.mark.parametrize(
+    ("as_of", "hours", "asked", "end"),
+    [
+        ("2026-11-21T03:00:00+00:00", 24, None, "2026-11-21T00:00:00+00:00"),
+        ("2026-11-21T03:10:00+00:00", 1, None, "2026-11-21T03:00:00+00:00"),
+        ("2026-11-21T03:00:00+00:00", 24, "2026-11-19T23:00:00", "2026-11-19T00:00:00+00:00"),
+        ("2026-11-21T03:00:00+00:00", 6, "2026-11-21T01:00:00+02:00", "2026-11-20T18:00:00+00:00"),
+    ],
+)
+def test_windows_begin_at_midnight(as_of: str, hours: int, asked: str | None, end: str) -> None:
+    assert window_end(datetime.fromisoformat(as_of), hours, asked).isoformat() == end
+
+
+def test_a_window_that_is_not_over_is_refused() -> None:
+    now = datetime.fromisoformat("2026-11-21T03:00:00+00:00")
+    with pytest.raises(InputError, match=r"form.window_end: got '2026-11-22'. Allowed: a time before the run's"):
+        window_end(now, 24, "2026-11-22")
+    with pytest.raises(InputError, match=r"form.window_end: got 'soon'. Allowed: ISO 8601"):
+        window_end(now, 24, "soon")

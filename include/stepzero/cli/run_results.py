@@ -183,7 +183,8 @@ def find_run(store: Store, run: str, use_case: str | None = None) -> tuple[str, 
         plans = [uri for uri in plans if uri.split("/")[1] == use_case]
     if run == "latest":
         read = [(uri.split("/")[1], store.read_json(uri)) for uri in plans]
-        known = [(plan["as_of"], name, plan["run"]) for name, plan in read if plan.get("purpose") != "release"]
+        trained = [(name, plan) for name, plan in read if plan.get("purpose", "lifecycle") == "lifecycle"]
+        known = [(plan["as_of"], name, plan["run"]) for name, plan in trained]
         found = [(name, found_run) for _, name, found_run in sorted(known)]
     else:
         names = sorted({uri.split("/")[1] for uri in plans})

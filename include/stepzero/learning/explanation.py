@@ -124,6 +124,11 @@ def global_importance(values: Floats, features: Sequence[str]) -> list[dict[str,
     return [{"feature": features[at], "mean_absolute": float(means[at])} for at in order]
 
 
+def explains_quickly(estimator: Any) -> bool:
+    """Tell whether hundreds of rows can be explained at once: a model that must be asked takes minutes for them."""
+    return _kind(estimator) != "any"
+
+
 def values_by_feature(model: ScoringModel, matrix: Floats, background: Floats, seed: int) -> tuple[Floats, list[str]]:
     """Return SHAP values of transformed rows, rows × raw features, and the features' names."""
     found = _VALUES[_kind(model.estimator)](model.estimator, matrix, background, seed)

@@ -14,6 +14,7 @@ from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.attributions import attributions
 from stepzero.learning.drift import FEWEST_ROWS, Reference, make_reference
 from stepzero.learning.drift_power import MOST_WINDOWS, detection_delays
+from stepzero.learning.explanation import explains_quickly
 from stepzero.learning.model import ScoringModel, load_model
 from stepzero.learning.table import TIME, make_table
 from stepzero.learning.two_samples import BLOCK
@@ -64,7 +65,7 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
         "sample": workspace.write_frame("sample", sample),
         "scored": workspace.write_frame("scored", held_out[kept]),
     }
-    if monitors.attribution_drift is not None:
+    if monitors.attribution_drift is not None and explains_quickly(model.estimator):
         moved = _attributions(model, held_out, monitors.attribution_drift.rows, seed)
         outputs["attributions"] = workspace.write_frame("attributions", moved)
     power = _power(columns, monitors)

@@ -65,7 +65,8 @@ def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], worksp
     if watched is None:
         return unwatched("attribution_drift", why)
     if "attributions" not in watched.files:
-        return unwatched("attribution_drift", f"version {watched.version} was registered without attributions")
+        why = f"version {watched.version} has no attributions: its model is explained too slowly for hundreds of rows"
+        return unwatched("attribution_drift", why)
     monitors, section = use_case.monitors, use_case.monitors.attribution_drift
     windows = _answered(inputs["collected"], watched.version, monitors, workspace)
     if len(windows) < monitors.judged.at_least:
