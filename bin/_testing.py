@@ -21,8 +21,6 @@ import _bootstrap
 
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
-BY_NAME = ("arm64",)
-"""Run only when named: an emulated processor is slow, and the whole must stay within its budget."""
 TOGETHER = "browser+e2e"
 WAITING = (TOGETHER, "browser", "e2e")
 """Parts of the first track: they wait for services most of the time."""
@@ -41,7 +39,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         _bootstrap.say(f"no such part: {', '.join(unknown)}. {USAGE}")
         return 2
-    parts = words or [part for part in PARTS if part not in BY_NAME]
+    parts = words or list(PARTS)
     began = time.monotonic()
     try:
         python = _bootstrap.ensure_environment(_bootstrap.home_folder(), tests=True)

@@ -30,6 +30,7 @@ def comparisons(flows: Flows, lane: Lane, pytestconfig: pytest.Config) -> dict[s
     missing = [f"{machine} from here on: {str(error)[:300]}" for machine, error in flows.errors.items()]
     facts = {"machines": describe_machines(lane), "sample": flows.sample, "not_run": missing}
     facts["processor_seconds"] = {machine.name: machine.processor_seconds for machine in flows.machines()}
+    facts["lost_forks"] = flows.arm64.lost_forks
     report = make_report(list(found.values()), BOUNDS, **facts)
     write_report(report, REPORTS)
     pytestconfig.stash[TOLD] = render(report)

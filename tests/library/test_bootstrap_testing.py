@@ -36,16 +36,14 @@ def testing(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_no_word_is_every_folder_of_tests_but_those_by_name(
-    testing: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_word_is_every_folder_of_tests(testing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     monkeypatch.setattr(testing._bootstrap, "ensure_environment", lambda home, tests: Path(sys.executable))
     monkeypatch.setattr(testing, "prepare", lambda python, parts: True)
     monkeypatch.setattr(testing, "run_parts", lambda python, parts, extra: ran.extend(parts) or 0)
     assert testing.main([]) == 0
     folders = {file.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").glob("**/test_*.py")}
-    assert set(ran) == folders - set(testing.BY_NAME)
+    assert set(ran) == folders
 
 
 def test_what_could_not_be_run_is_named_once_and_is_no_pass(testing: ModuleType, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def render(report: dict[str, Any]) -> str:
     lines += ["", *(f"Not run: {what}" for what in report.get("not_run", []))]
     for machine, used in report.get("processor_seconds", {}).items():
         lines.append(f"{machine}: {sum(used.values()):.0f} s of processor time on {report['sample']}")
+    if report.get("lost_forks"):
+        lines.append(f"The emulator lost {report['lost_forks']} forks; the stages that waited for them were run again.")
     return "\n".join(lines) + "\n"
 
 
