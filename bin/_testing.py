@@ -1,7 +1,8 @@
 """Run the folders of tests/ and add up what they say. Standard library only.
 
-Parts that mostly wait (for Airflow, for services to start) run beside parts that mostly compute: two tracks, each one
-after the other. What a part says is kept until it ends, so that two never speak at once.
+Parts that mostly wait (for Airflow, for services to start), and the emulated machine after them, run beside parts that
+mostly compute: two tracks of about the same length, each one part after the other. What a part says is kept until it
+ends, so that two never speak at once.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import _bootstrap
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
 TOGETHER = "browser+e2e"
-WAITING = (TOGETHER, "browser", "e2e")
-"""Parts of the first track: they wait for services most of the time."""
+FIRST_TRACK = (TOGETHER, "browser", "e2e", "arm64")
+"""Parts that run beside all others: most of the time they wait, for services or for an emulated processor."""
 SAYING = threading.Lock()
 COUNTS = ("passed", "failed", "errors", "skipped")
 NOT_RUN = "NOT RUN: "
@@ -110,9 +111,9 @@ def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
 
 
 def two_tracks(parts: list[str]) -> list[list[str]]:
-    """Return the parts that mostly wait, and the others; only what there is."""
-    waiting = [part for part in parts if part in WAITING]
-    return [track for track in (waiting, [part for part in parts if part not in waiting]) if track]
+    """Return the parts of the first track, and the others; only what there is."""
+    first = [part for part in parts if part in FIRST_TRACK]
+    return [track for track in (first, [part for part in parts if part not in first]) if track]
 
 
 def grouped(parts: list[str]) -> list[str]:
