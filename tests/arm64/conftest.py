@@ -41,6 +41,7 @@ class Flows:
     errors: dict[str, BaseException] = field(default_factory=dict)
     beside: dict[str, Started] = field(default_factory=dict)
     graviton3: Future[str] | None = None
+    running: list[Future[None]] = field(default_factory=list)
 
     def machines(self) -> tuple[Machine, Machine]:
         """Return both machines."""
@@ -81,26 +82,34 @@ def lane() -> Lane:
 
 
 @pytest.fixture(scope="session")
-def flows(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flows]:
-    """Run every stage of the DAG on both machines, side by side; a stage that fails ends only its own run."""
+def started(lane: Lane, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Flows]:
+    """Start everything at once: what needs no stage, and where a test asks for them the stages on both machines."""
     folder = tmp_path_factory.mktemp("machines")
     sample = flow.write_sample(folder / "sample.csv")
     native = Machine("native", folder / "native", HOME / "cache")
     arm64 = Machine("arm64", folder / "arm64", HOME / "cache", lane)
-    both = Flows(native, arm64, flow.plan_jobs(read_tasks(DAG_FILE)), sample)
+    wanted = any("flows" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    both = Flows(native, arm64, flow.plan_jobs(read_tasks(DAG_FILE)) if wanted else [], sample)
     pool = ThreadPoolExecutor(3)
     try:
-        running = [pool.submit(_run, both, machine, folder / "sample.csv") for machine in both.machines()]
+        for machine in both.machines() if wanted else ():
+            both.running.append(pool.submit(_run, both, machine, folder / "sample.csv"))
         both.beside |= {f"arm64 {name}": _start(arm64, folder, name) for name in ("imports", "pytest", "kernels")}
         both.beside["native kernels"] = _start(native, folder, "kernels")
         both.graviton3 = pool.submit(_on_graviton3, lane, folder)
-        for one in running:
-            one.result()
         yield both
     finally:  # an interrupted wait too: a machine that is closed answers all who wait for it
         native.close()
         arm64.close()
         pool.shutdown()
+
+
+@pytest.fixture(scope="session")
+def flows(started: Flows) -> Flows:
+    """Wait for every stage of the DAG on both machines; a stage that fails ends only its own run."""
+    for one in started.running:
+        one.result()
+    return started
 
 
 def _run(both: Flows, machine: Machine, sample: Path) -> None:

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.timeout(3000)
 
 
 @pytest.mark.parametrize(("machine", "chosen"), [("arm64", "neoversen1"), ("graviton3", "neoversev1")])
-def test_logistic_regression_is_equal_within_the_bound(flows: Flows, machine: str, chosen: str) -> None:
-    native, other = flows.kernels("native"), flows.kernels(machine)
+def test_logistic_regression_is_equal_within_the_bound(started: Flows, machine: str, chosen: str) -> None:
+    native, other = started.kernels("native"), started.kernels(machine)
     assert other["chosen"] == [chosen]
     assert chosen not in native["chosen"]
     apart = np.abs(np.array(native["scores"]) - np.array(other["scores"]))

@@ -39,8 +39,8 @@ def test_every_compiled_file_is_arm64(lane: Lane) -> None:
     assert foreign == []
 
 
-def test_every_locked_package_can_be_imported(flows: Flows) -> None:
-    report = json.loads(flows.finished("imports").strip().splitlines()[-1])
+def test_every_locked_package_can_be_imported(started: Flows) -> None:
+    report = json.loads(started.finished("imports").strip().splitlines()[-1])
     names = {name for lock in LOCKS for name in locked(lock.read_text(encoding="utf-8"), "aarch64")}
     seen = {entry.partition(":")[0] for entry in report["imported"]} | set(report["without_module"])
     assert report["failed"] == {}
@@ -48,8 +48,8 @@ def test_every_locked_package_can_be_imported(flows: Flows) -> None:
     assert report["versions"] == report["pinned"]
 
 
-def test_numeric_library_tests_pass(flows: Flows) -> None:
-    text = flows.finished("pytest")
+def test_numeric_library_tests_pass(started: Flows) -> None:
+    text = started.finished("pytest")
     assert re.search(r"\d{2,} passed", text), text[-2000:]
 
 

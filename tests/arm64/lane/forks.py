@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 """A fork that has not used a processor for so long will not."""
 _USED_SECONDS = 0.5
 _LOOK_SECONDS = 5.0
