@@ -71,6 +71,11 @@ def join_features_spark(run: Run, **groups: XComArg) -> XComArg:
     return output(step(run, "join_features_spark", groups))
 
 
+def publish_features(run: Run, **groups: XComArg) -> XComArg:
+    """Publish what is known of every record for endpoints that look features up; each ingested group by its name."""
+    return output(step(run, "publish_features", groups))
+
+
 def gates_before(result: XComArg) -> list[XComArg]:
     """Return the quality gates that a result goes back to, by the inputs of the stages between."""
     found: dict[str, XComArg] = {}

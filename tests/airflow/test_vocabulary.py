@@ -41,7 +41,7 @@ def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: 
         prepared = {name: tables.prepare_table(run, checked, name) for name in ("claims", "customers")}
         groups = {name: tables.ingest_features(run, table, name) for name, table in prepared.items()}
         stages.prepare(run, tables.join_features(run, **groups))
-        tables.join_features_spark(run, **groups)
+        tables.join_features_spark(run, **groups) >> tables.publish_features(run, **groups)
         tables.join_tables(run, **prepared)
 
     tasks = joined().task_dict
@@ -51,5 +51,6 @@ def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: 
         assert tasks[f"ingest_{name}"].upstream_task_ids == {f"prepare_{name}"}
     assert tasks["join_features"].upstream_task_ids == {"ingest_claims", "ingest_customers"}
     assert tasks["join_features_spark"].upstream_task_ids == {"ingest_claims", "ingest_customers"}
+    assert tasks["publish_features"].upstream_task_ids == {"ingest_claims", "ingest_customers", "join_features_spark"}
     assert tasks["join_tables"].upstream_task_ids == {"prepare_claims", "prepare_customers"}
     assert tasks["prepare"].upstream_task_ids == {"join_features"}

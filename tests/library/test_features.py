@@ -21,6 +21,8 @@ from stepzero.learning.as_known import as_known, find_versions, snapshot, traini
 from stepzero.learning.transform import feature_columns
 from stepzero.spec.features import FeatureGroup
 from stepzero.spec.load import validate
+from stepzero.spec.serve import Lookup, lookup_of
+from stepzero.spec.use_case import UseCase
 from support.claims import claims_file
 from support.features import (
     DAY,
@@ -337,3 +339,34 @@ def test_what_a_killed_run_wrote_is_no_history_until_it_was_added(
         "new": 0,
         "datasets": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("serve", "expected"),
+    [
+        ({"groups": {"custmers": {}}}, r"serve\.groups\.custmers: got 'custmers'.*did you mean 'customers'"),
+        (
+            {"groups": {"customers": {"columns": ["agee"]}}},
+            r"serve\.groups\.customers\.columns: got 'agee'.*a feature of the group; did you mean 'age'",
+        ),
+        ({"groups": {"claims": {"columns": ["policy"]}}}, r"serve\.groups\.claims\.columns: got 'policy'"),
+        ({"groups": {"claims": {"maximum_age": "soon"}}}, r"maximum_age: got 'soon'.*a number and a unit"),
+    ],
+)
+def test_what_the_endpoint_cannot_look_up_is_found_when_the_file_is_read(serve: dict[str, Any], expected: str) -> None:
+    data = use_case_of().model_dump(mode="json", by_alias=True)
+    with pytest.raises(SpecError, match=expected):
+        validate(data | {"serve": serve}, UseCase)
+
+
+def test_a_deployed_version_is_told_what_to_look_up() -> None:
+    data = use_case_of().model_dump(mode="json", by_alias=True)
+    made = validate(data | {"serve": {"groups": {"customers": {"maximum_age": "2 days"}}}}, UseCase)
+    lookup = lookup_of(made.serve, made.features)
+    assert lookup is not None
+    assert lookup.model_dump(mode="json") == {
+        "record_id": "policy",
+        "groups": {"customers": {"columns": None, "maximum_age": "P2D", "age": "published"}},
+    }
+    assert validate(lookup.model_dump(mode="json"), Lookup) == lookup
+    assert lookup_of(use_case_of().serve, use_case_of().features) is None

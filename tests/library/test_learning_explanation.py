@@ -107,7 +107,7 @@ def test_boosters_that_are_no_sum_of_leaves_are_asked_instead() -> None:
 
     for booster, kind in (("gbtree", "xgboost"), ("gblinear", "any"), ("dart", "any")):
         estimator = XGBClassifier(booster=booster, n_estimators=2).fit(np.eye(4), [0, 1, 0, 1])
-        assert explanation._kind(estimator) == kind
+        assert explanation.kind_of(estimator) == kind
 
 
 def test_values_that_do_not_add_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

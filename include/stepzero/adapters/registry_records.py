@@ -18,6 +18,7 @@ from stepzero.core.errors import PromotionError, bare
 from stepzero.core.references import Reference
 from stepzero.spec.base import Section
 from stepzero.spec.plan import Champion
+from stepzero.spec.serve import Lookup
 
 if TYPE_CHECKING:
     from stepzero.spec.environment import Signing
@@ -139,6 +140,10 @@ class DesiredState(Section):
     threshold: float | None
     example: dict[str, Any]
     evidence_digest: str
+    lookup: Lookup | None = None
+    """Which features the endpoint looks up itself."""
+    explain: bool = False
+    """Whether it makes its explainer before anybody asks."""
 
     @property
     def reference(self) -> Reference:

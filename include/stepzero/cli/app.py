@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "data": "stepzero.cli.data:app",
     "labels": "stepzero.cli.labels:labels",
     "rollback": "stepzero.cli.rollback:rollback",
+    "features": "stepzero.cli.features:features",
     "release": "stepzero.cli.release:release",
     "check": "stepzero.cli.check:check",
     "sweep": "stepzero.cli.sweep:sweep",

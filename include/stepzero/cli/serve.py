@@ -23,5 +23,5 @@ def serve(
     environment = load_environment()
     endpoint = environment.endpoints.get(use_case, Endpoint())
     chosen = port if port is not None else urlsplit(endpoint.uri).port or 80
-    store, signing = Store(environment.store), environment.signing
-    serve_until_stopped(store, use_case, endpoint, host=host, port=chosen, signing=signing)
+    store, signing, features = Store(environment.store), environment.signing, environment.feature_store
+    serve_until_stopped(store, use_case, endpoint, host=host, port=chosen, signing=signing, feature_store=features)

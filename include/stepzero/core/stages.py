@@ -48,6 +48,7 @@ STAGES: dict[str, str] = {
     "ingest_features": "stepzero.stages.features:ingest_features",
     "join_features": "stepzero.stages.features:join_features",
     "join_features_spark": "stepzero.stages.features_spark:join_features_spark",
+    "publish_features": "stepzero.stages.features_publish:publish_features",
     "prepare": "stepzero.stages.prepare:prepare",
     "render": "stepzero.stages.render:render",
     "explore": "stepzero.stages.explore:explore",

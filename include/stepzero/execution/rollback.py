@@ -89,6 +89,8 @@ def _serve(store: Store, registration: Registration, evidence_digest: str, endpo
     """State what is desired, and wait for the endpoint, where there is one."""
     from stepzero.stages.deploy import wait_until_served
 
+    uri = desired_uri(registration.use_case)
+    present = DesiredState.model_validate(store.read_json(uri)) if store.exists(uri) else None
     desired = DesiredState(
         use_case=registration.use_case,
         version=registration.version,
@@ -96,8 +98,11 @@ def _serve(store: Store, registration: Registration, evidence_digest: str, endpo
         threshold=registration.threshold,
         example=registration.example,
         evidence_digest=evidence_digest,
+        # How the endpoint is asked is the use case's, not the version's.
+        lookup=present.lookup if present else None,
+        explain=present.explain if present else False,
     )
-    store.write_json(desired_uri(registration.use_case), desired.model_dump(mode="json"))
+    store.write_json(uri, desired.model_dump(mode="json"))
     if endpoint is not None:
         wait_until_served(endpoint, desired)
 

@@ -96,15 +96,15 @@ def explain(model: ScoringModel, test: Table, train: Table, seed: int) -> Explan
     if sys.platform == "darwin" and platform.machine() == "x86_64":
         return Explanation(unavailable="no SHAP here: its compiler (numba) is not made for Macs with Intel processors")
     logging.getLogger("shap").setLevel(logging.ERROR)
-    kind = _kind(model.estimator)
+    kind = kind_of(model.estimator)
     most = SLOW_ROWS_OF_A_CLASS if kind == "any" else ROWS_OF_A_CLASS
     score = model.score(test.features)
     chosen = _choose_rows(test, score, most, seed)
     frame = test.features.iloc[chosen]
     found = _VALUES[kind](model.estimator, model.matrix(frame), _background(model, train, seed), seed)
     error = float(np.abs(found.base + found.values.sum(axis=1) - found.output).max())
-    names = _sources(model.transformer)
-    features, values = list(dict.fromkeys(names)), _by_feature(found.values, names)
+    names = raw_sources(model.transformer)
+    features, values = list(dict.fromkeys(names)), by_feature(found.values, names)
     return Explanation(
         method=found.method,
         explained=found.explained,
@@ -126,17 +126,18 @@ def global_importance(values: Floats, features: Sequence[str]) -> list[dict[str,
 
 def explains_quickly(estimator: Any) -> bool:
     """Tell whether hundreds of rows can be explained at once: a model that must be asked takes minutes for them."""
-    return _kind(estimator) != "any"
+    return kind_of(estimator) != "any"
 
 
 def values_by_feature(model: ScoringModel, matrix: Floats, background: Floats, seed: int) -> tuple[Floats, list[str]]:
     """Return SHAP values of transformed rows, rows × raw features, and the features' names."""
-    found = _VALUES[_kind(model.estimator)](model.estimator, matrix, background, seed)
-    names = _sources(model.transformer)
-    return _by_feature(found.values, names), list(dict.fromkeys(names))
+    found = _VALUES[kind_of(model.estimator)](model.estimator, matrix, background, seed)
+    names = raw_sources(model.transformer)
+    return by_feature(found.values, names), list(dict.fromkeys(names))
 
 
-def _kind(estimator: Any) -> str:
+def kind_of(estimator: Any) -> str:
+    """Return how an estimator is explained: ``xgboost``, ``trees``, ``linear``, or ``any``."""
     module, name = type(estimator).__module__.partition(".")[0], type(estimator).__name__
     if module == "xgboost":
         told = estimator.get_params()
@@ -154,33 +155,42 @@ def _xgboost(estimator: Any, matrix: Floats, background: Floats, seed: int) -> V
     hundred trees; so the leaves are added here, and shap's own code walks the trees.
     """
     del background, seed
-    shap = _shap()
+    shap = import_shap()
     explainer = shap.TreeExplainer(estimator)
     explainer.model.model_type = "internal"
     values = np.asarray(explainer.shap_values(matrix, check_additivity=False), dtype=np.float64)
-    output = _sum_of_leaves(estimator, matrix)
+    output = LeafSum(estimator)(matrix)
     # One base for all rows: the values of each row must meet it.
     base = float(np.mean(output - values.sum(axis=1)))
     return Values(values, base, output, "TreeExplainer, path-dependent", LOG_ODDS)
 
 
-def _sum_of_leaves(estimator: Any, matrix: Floats) -> Floats:
-    import xgboost
+class LeafSum:
+    """What an XGBoost model adds up for a row, in double precision; its trees are read once."""
 
-    booster = estimator.get_booster()
-    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
-    rate = float(str(learner["learner_model_param"]["base_score"]).strip("[]"))
-    leaves = booster.predict(xgboost.DMatrix(matrix), pred_leaf=True).astype(np.int64).reshape(len(matrix), -1)
-    trees = learner["gradient_booster"]["model"]["trees"]
-    total = np.full(len(matrix), np.log(rate) - np.log1p(-rate))
-    for number, tree in enumerate(trees[: leaves.shape[1]]):
-        total += np.array(tree["split_conditions"], dtype=np.float32).astype(np.float64)[leaves[:, number]]
-    return total
+    def __init__(self, estimator: Any) -> None:
+        self._booster = estimator.get_booster()
+        learner = json.loads(bytes(self._booster.save_raw("json")))["learner"]
+        rate = float(str(learner["learner_model_param"]["base_score"]).strip("[]"))
+        self._start = float(np.log(rate) - np.log1p(-rate))
+        trees = learner["gradient_booster"]["model"]["trees"]
+        self._leaves = [np.array(tree["split_conditions"], dtype=np.float32).astype(np.float64) for tree in trees]
+
+    def __call__(self, matrix: Floats) -> Floats:
+        """Return the log-odds of each row."""
+        import xgboost
+
+        reached = self._booster.predict(xgboost.DMatrix(matrix), pred_leaf=True).astype(np.int64)
+        reached = reached.reshape(len(matrix), -1)
+        total = np.full(len(matrix), self._start)
+        for number, leaves in enumerate(self._leaves[: reached.shape[1]]):
+            total += leaves[reached[:, number]]
+        return total
 
 
 def _trees(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Values:
     del background, seed
-    shap = _shap()
+    shap = import_shap()
     values = np.asarray(shap.TreeExplainer(estimator).shap_values(matrix, check_additivity=False), dtype=np.float64)
     if values.ndim == 3:
         values = values[:, :, int(np.flatnonzero(estimator.classes_ == 1)[0])]
@@ -193,7 +203,7 @@ def _trees(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Val
 
 def _linear(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Values:
     del seed
-    shap = _shap()
+    shap = import_shap()
     explainer = shap.LinearExplainer(estimator, background)
     values = np.asarray(explainer.shap_values(matrix), dtype=np.float64)
     output = np.asarray(estimator.decision_function(matrix), dtype=np.float64)
@@ -203,7 +213,7 @@ def _linear(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Va
 
 def _any(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Values:
     """Ask the model itself, a few thousand times a row; an estimate, though one that adds up."""
-    shap = _shap()
+    shap = import_shap()
     rows = background[:: max(1, len(background) // BACKGROUND)][:BACKGROUND]
     state = np.random.get_state()
     try:
@@ -220,7 +230,7 @@ def _any(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Value
 _VALUES = {"xgboost": _xgboost, "trees": _trees, "linear": _linear, "any": _any}
 
 
-def _shap() -> Any:
+def import_shap() -> Any:
     """Import shap: seconds, and warnings about its own colours that nobody can act on."""
     import warnings
 
@@ -288,13 +298,13 @@ def _local(
     return found
 
 
-def _sources(transformer: Transformer) -> list[str]:
+def raw_sources(transformer: Transformer) -> list[str]:
     """Return, for each column of the matrix, the raw feature that it comes from."""
     encoded = transformer.one_hot or {}
     return [name for name in transformer.columns_ for _ in (encoded.get(name) or (name,))]
 
 
-def _by_feature(values: Floats, names: list[str]) -> Floats:
+def by_feature(values: Floats, names: list[str]) -> Floats:
     """Add up the columns of one raw feature: values of a sum of players are the sum of theirs."""
     features = list(dict.fromkeys(names))
     return np.column_stack([values[:, [one == name for one in names]].sum(axis=1) for name in features])

@@ -57,7 +57,11 @@ class ScoringModel:
         Raises:
             InputError: A feature is missing, or holds what is not a number where a number belongs.
         """
-        score = score_rows(self.estimator, self.matrix(frame))
+        return self.score_matrix(self.matrix(frame))
+
+    def score_matrix(self, matrix: Floats) -> Floats:
+        """Return scores of rows as the estimator sees them."""
+        score = score_rows(self.estimator, matrix)
         return self.prior.correct(score) if self.prior else score
 
     def matrix(self, frame: pd.DataFrame) -> Floats:

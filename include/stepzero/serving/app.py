@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from stepzero.core.errors import InputError, StepzeroError, bare
 from stepzero.serving.capture import ANSWER_HEADER, Recorder
-from stepzero.serving.rows import CSV, RequestError, read_rows
+from stepzero.serving.invocation import answer, is_small, predict, read_request
+from stepzero.serving.rate import RateLimit
+from stepzero.serving.rows import RequestError
 from stepzero.serving.versions import Served, Watch
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from stepzero.measures.checks import Floats
 
 log = logging.getLogger("stepzero")
 
-UNAVAILABLE, UNAUTHORISED, TOO_LARGE, UNPROCESSABLE, BROKEN = 503, 401, 413, 422, 500
+UNAVAILABLE, UNAUTHORISED, TOO_LARGE, UNPROCESSABLE, TOO_MANY, BROKEN = 503, 401, 413, 422, 429, 500
+
+_HEADERS = {UNAUTHORISED: {"WWW-Authenticate": "Bearer"}, TOO_MANY: {"Retry-After": "1"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +34,8 @@ class Limits:
 
     max_body_bytes: int = 1_000_000
     max_rows: int = 1_000
+    max_requests_per_second: float | None = None
+    """Of all callers together; None is without a limit."""
 
 
 def make_app(
@@ -65,27 +65,43 @@ def make_app(
         _must_know(request, token)
         served = _served(watch)
         told = {"features": served.model.features, "threshold": served.threshold, "metadata": served.model.metadata}
+        if served.online is not None:
+            told["lookup"] = served.online.told()
         return _json(200, _state(watch) | told | {"captured": recorded.counts()})
 
-    @app.post("/invocations")
-    async def invocations(request: Request) -> Response:
-        """Score rows."""
-        _must_know(request, token)
-        served = _served(watch)
-        with recorded.exchange(request.headers) as exchange:
-            body = await _body(request, limits.max_body_bytes)
-            rows, scores = await asyncio.to_thread(
-                _score, served, body, request.headers.get("content-type", ""), limits
-            )
-            exchange.answered(served, rows, scores, body)
-        answer = _answer(served, scores, request.headers.get("accept", ""))
-        answer.headers[ANSWER_HEADER] = exchange.request
-        return answer
-
+    # Without FastAPI's own ways around a function, which take as long as a small model.
+    app.add_route("/invocations", _invocations(watch, token, limits, recorded), methods=["POST"])
     app.add_exception_handler(StepzeroError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)
     app.add_exception_handler(Exception, _explain_unexpected)
     return app
+
+
+def _invocations(
+    watch: Watch, token: str | None, limits: Limits, recorded: Recorder
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers requests for predictions."""
+    rate = RateLimit(limits.max_requests_per_second) if limits.max_requests_per_second else None
+
+    async def invocations(request: Request) -> Response:
+        """Score rows."""
+        _must_know(request, token)
+        _must_have_room(rate)
+        served = _served(watch)
+        accept, explain = request.headers.get("accept", ""), request.query_params.get("explain")
+        with recorded.exchange(request.headers) as exchange:
+            body = await _body(request, limits.max_body_bytes)
+            asked = read_request(body, request.headers.get("content-type", ""), explain, accept)
+            if is_small(served, asked, body):
+                made = predict(served, asked, limits.max_rows)
+            else:
+                made = await asyncio.to_thread(predict, served, asked, limits.max_rows)
+            exchange.answered(served, made.rows, made.scores, body)
+        answered = answer(made, accept)
+        answered.headers[ANSWER_HEADER] = exchange.request
+        return answered
+
+    return invocations
 
 
 def _life(watch: Watch, recorded: Recorder) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -141,6 +157,23 @@ def _must_know(request: Request, token: str | None) -> None:
         )
 
 
+def _must_have_room(rate: RateLimit | None) -> None:
+    """Turn a request away while too many are sent.
+
+    Raises:
+        RequestError: More were sent than are answered in a second.
+    """
+    wait = rate.take() if rate else 0.0
+    if rate and wait:
+        raise RequestError(
+            TOO_MANY,
+            "requests",
+            value=bare(f"more than {rate.per_second:g} a second"),
+            allowed=f"{rate.per_second:g} a second, of all callers together",
+            action=f"come again in {wait:.3f} s, or send several rows in one request",
+        )
+
+
 async def _body(request: Request, most: int) -> bytes:
     """Read the body, never more than is allowed."""
     announced = request.headers.get("content-length", "")
@@ -165,33 +198,13 @@ def _too_large(size: int, most: int) -> RequestError:
     )
 
 
-def _score(served: Served, body: bytes, content_type: str, limits: Limits) -> tuple[pd.DataFrame, Floats]:
-    rows = read_rows(body, content_type, served.form(limits.max_rows))
-    return rows, served.model.score(rows)
-
-
-def _answer(served: Served, scores: Floats, accept: str) -> Response:
-    values = [float(score) for score in scores]
-    decisions = None if served.threshold is None else [int(value >= served.threshold) for value in values]
-    headers = {"X-Stepzero-Version": served.version}
-    if accept.partition(";")[0].strip().lower() == CSV:
-        lines = io.StringIO()
-        lines.write("score,decision,version\n")
-        for number, value in enumerate(values):
-            lines.write(f"{value!r},{decisions[number] if decisions else ''},{served.version}\n")
-        return Response(lines.getvalue(), media_type=CSV, headers=headers)
-    told = {"version": served.version, "threshold": served.threshold, "scores": values, "decisions": decisions}
-    return _json(200, told, headers)
-
-
 async def _explain(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, RequestError) else BROKEN
     if isinstance(error, InputError) and status == BROKEN:
         status = UNPROCESSABLE
     if not isinstance(error, StepzeroError):
         return await _explain_unexpected(_, error)
-    headers = {"WWW-Authenticate": "Bearer"} if status == UNAUTHORISED else None
-    return _json(status, {"error": error.to_json()}, headers)
+    return _json(status, {"error": error.to_json()}, _HEADERS.get(status))
 
 
 async def _explain_http(request: Request, error: Exception) -> Response:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from stepzero.adapters.store import Store
     from stepzero.measures.checks import Floats
+    from stepzero.serving.scoring import Rows
     from stepzero.serving.versions import Served
     from stepzero.spec.environment import Capture as Settings
 
@@ -59,7 +60,9 @@ class Exchange:
     refused: str | None = None
     version: str | None = None
     model: str | None = None
-    rows: pd.DataFrame | None = None
+    rows: Rows | None = None
+    """As they were scored: a frame, or a matrix with `features` as its columns."""
+    features: tuple[str, ...] = ()
     scores: Floats | None = None
     threshold: float | None = None
     body: bytes | None = None
@@ -71,10 +74,11 @@ class Exchange:
         """Return how many rows it adds to the capture."""
         return 1 if self.scores is None else len(self.scores)
 
-    def answered(self, served: Served, rows: pd.DataFrame, scores: Floats, body: bytes) -> None:
+    def answered(self, served: Served, rows: Rows, scores: Floats, body: bytes) -> None:
         """Note what was answered."""
         self.version, self.model, self.threshold = served.version, served.model_digest, served.threshold
         self.rows, self.scores = rows, scores
+        self.features = () if hasattr(rows, "columns") else tuple(served.model.features)
         self.body = body if b'"ids"' in body else None
 
     def ids(self) -> list[str]:
@@ -287,14 +291,28 @@ def _table(exchanges: list[Exchange]) -> pa.Table:
 
     groups: dict[tuple[str, ...], list[Exchange]] = {}
     for one in exchanges:
-        names = () if one.rows is None else tuple(map(str, one.rows.columns))
+        names = () if one.rows is None else _names(one)
         groups.setdefault(names, []).append(one)
     return pa.concat_tables([_columns(names, group) for names, group in groups.items()], promote_options="permissive")
 
 
-def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
+def _names(one: Exchange) -> tuple[str, ...]:
+    return tuple(map(str, getattr(one.rows, "columns", one.features)))
+
+
+def _frame(exchanges: list[Exchange]) -> pd.DataFrame:
+    """Return the rows of exchanges that have the same columns; matrices are made a frame here, where nobody waits."""
     import numpy as np
     import pandas as pd
+
+    matrices = [one.rows for one in exchanges if isinstance(one.rows, np.ndarray)]
+    if len(matrices) == len(exchanges):
+        return pd.DataFrame(np.concatenate(matrices), columns=list(exchanges[0].features))
+    return pd.concat([pd.DataFrame(one.rows, columns=list(_names(one))) for one in exchanges], ignore_index=True)
+
+
+def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
+    import numpy as np
     import pyarrow as pa
 
     sizes = [one.size for one in exchanges]
@@ -318,7 +336,7 @@ def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
         columns.REFUSED: pa.array(repeated("refused"), pa.string()),
     }
     if names:
-        rows = pd.concat([one.rows for one in exchanges if one.rows is not None], ignore_index=True)
+        rows = _frame([one for one in exchanges if one.rows is not None])
         for name in names:
             arrays[name] = pa.array(rows[name], from_pandas=True)
     return pa.table(arrays)

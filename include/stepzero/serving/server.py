@@ -16,7 +16,7 @@ from stepzero.core.errors import SetupError, bare
 from stepzero.serving.app import Limits, make_app
 from stepzero.serving.capture import Capture, Recorder
 from stepzero.serving.versions import Watch
-from stepzero.spec.environment import Endpoint, Signing
+from stepzero.spec.environment import Endpoint, FeatureStore, Signing
 
 log = logging.getLogger("stepzero")
 
@@ -25,7 +25,14 @@ GRACE_SECONDS = 10
 
 
 def serve(
-    store: Store, use_case: str, endpoint: Endpoint, *, host: str, port: int, signing: Signing | None = None
+    store: Store,
+    use_case: str,
+    endpoint: Endpoint,
+    *,
+    host: str,
+    port: int,
+    feature_store: FeatureStore | None = None,
+    signing: Signing | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first, and what was captured is written.
 
@@ -34,9 +41,14 @@ def serve(
     """
     token = _token(endpoint.token_file)
     _must_be_guarded(host, token)
-    limits = Limits(max_body_bytes=endpoint.max_body_bytes, max_rows=endpoint.max_rows)
+    limits = Limits(
+        max_body_bytes=endpoint.max_body_bytes,
+        max_rows=endpoint.max_rows,
+        max_requests_per_second=endpoint.max_requests_per_second,
+    )
     recorder = Recorder(Capture(store, use_case, endpoint.capture) if endpoint.capture else None)
-    app = make_app(Watch(store, use_case, signing=signing), token=token, limits=limits, recorder=recorder)
+    watch = Watch(store, use_case, signing=signing, feature_store=feature_store)
+    app = make_app(watch, token=token, limits=limits, recorder=recorder)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )

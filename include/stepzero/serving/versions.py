@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from stepzero.adapters.online_features import open_reader
 from stepzero.adapters.registry_records import DesiredState, desired_uri, verify_evidence
 from stepzero.adapters.store import Store
 from stepzero.core.digests import digest_text
 from stepzero.core.errors import PromotionError, StepzeroError, StoreError, bare
 from stepzero.core.references import Reference
+from stepzero.serving.explaining import Explanations
+from stepzero.serving.lookup import OnlineFeatures
 from stepzero.serving.rows import Form
+from stepzero.serving.scoring import Scorer
+from stepzero.spec.environment import FeatureStore
 
 if TYPE_CHECKING:
     from stepzero.learning.model import ScoringModel
@@ -34,6 +42,15 @@ class Served:
     model_digest: str
     threshold: float | None
     model: ScoringModel
+    online: OnlineFeatures | None = None
+    """What is looked up for rows that name a record."""
+    explanations: Explanations | None = None
+    forms: dict[int, Form] = field(default_factory=dict)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """What scores rows."""
+        return Scorer(self.model)
 
     @cached_property
     def optional(self) -> frozenset[str]:
@@ -44,11 +61,24 @@ class Served:
 
     def form(self, max_rows: int) -> Form:
         """Return what rows must look like."""
-        return Form(features=self.model.features, optional=self.optional, max_rows=max_rows)
+        if max_rows not in self.forms:
+            self.forms[max_rows] = Form(features=self.model.features, optional=self.optional, max_rows=max_rows)
+        return self.forms[max_rows]
 
 
-def load_version(store: Store, desired: DesiredState, signing: Signing | None = None) -> Served:
+def load_version(
+    store: Store,
+    desired: DesiredState,
+    signing: Signing | None = None,
+    feature_store: FeatureStore | None = None,
+) -> Served:
     """Load a desired version after verifying its evidence and the digest of every file.
+
+    Args:
+        store: Where the model is.
+        desired: The version.
+        signing: Keys that evidence must be signed by; without them no signature is asked for.
+        feature_store: Where features are looked up.
 
     Raises:
         PromotionError: There is no evidence that this model was approved.
@@ -67,17 +97,37 @@ def load_version(store: Store, desired: DesiredState, signing: Signing | None = 
             action="the file was changed: approve a newer version in a new run",
         )
     model = load_model(store, desired.reference)
-    served = Served(desired.version, desired.reference.digest, desired.threshold, model)
-    _warm_up(served, store, desired)
+    rows = store.read_json(Reference.from_json(desired.example).uri)["instances"]
+    example = pd.DataFrame(rows, columns=list(model.features))
+    online = None
+    if desired.lookup is not None:
+        reader = open_reader(store, feature_store or FeatureStore())
+        online = OnlineFeatures(lookup=desired.lookup, features=model.features, reader=reader, store=store)
+        online.refresh()
+    served = Served(
+        version=desired.version,
+        model_digest=desired.reference.digest,
+        threshold=desired.threshold,
+        model=model,
+        online=online,
+        explanations=Explanations(model, example, store, desired),
+    )
+    _warm_up(served, example, desired)
     return served
 
 
-def _warm_up(served: Served, store: Store, desired: DesiredState) -> None:
-    """Score the example once: the first caller does not pay for first use, and a broken model never serves."""
-    import pandas as pd
+def _warm_up(served: Served, example: pd.DataFrame, desired: DesiredState) -> None:
+    """Score the example: the first caller does not pay for first use, and a broken model never serves."""
+    served.model.score(example)
+    served.scorer.measure(example)
+    if desired.explain and served.explanations is not None:
+        served.explanations.ready()
 
-    rows = store.read_json(Reference.from_json(desired.example).uri)["instances"]
-    served.model.score(pd.DataFrame(rows, columns=list(served.model.features)))
+
+def _keep_out_of_collections() -> None:
+    """Spare Python's garbage collector what is here to stay: looking at all of it would hold single requests up."""
+    gc.collect()
+    gc.freeze()
 
 
 class Watch:
@@ -88,12 +138,20 @@ class Watch:
         use_case: Whose endpoint this is.
         poll_seconds: How often the desired state is read.
         signing: Keys that evidence must be signed by; without them no signature is asked for.
+        feature_store: Where features are looked up.
     """
 
     def __init__(
-        self, store: Store, use_case: str, *, poll_seconds: float = 1.0, signing: Signing | None = None
+        self,
+        store: Store,
+        use_case: str,
+        *,
+        poll_seconds: float = 1.0,
+        signing: Signing | None = None,
+        feature_store: FeatureStore | None = None,
     ) -> None:
-        self.store, self.use_case, self.poll_seconds, self.signing = store, use_case, poll_seconds, signing
+        self.store, self.use_case, self.poll_seconds = store, use_case, poll_seconds
+        self.signing, self.feature_store = signing, feature_store
         self.current: Served | None = None
         self.problem: dict[str, Any] | None = None
         self._seen, self._tried = "", 0.0
@@ -119,7 +177,7 @@ class Watch:
         try:
             desired = self._parse(text)
             version = desired.version
-            self.current = load_version(self.store, desired, self.signing)
+            self.current = load_version(self.store, desired, self.signing, self.feature_store)
         except StepzeroError as error:
             self._note(error.to_json() | {"version": version})
         except Exception as error:
@@ -127,11 +185,14 @@ class Watch:
             self._note({"version": version, "message": f"{type(error).__name__}: {error}"[:500], "retry": False})
         else:
             self.problem = None
+            _keep_out_of_collections()
             log.info("serving %s version %s, model %s", self.use_case, version, self.current.model_digest)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self.look()
+            if self.current is not None and self.current.online is not None:
+                self.current.online.refresh()
             self._stop.wait(self.poll_seconds)
 
     def _read(self) -> str | None:

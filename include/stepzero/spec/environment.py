@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -64,6 +64,8 @@ class Endpoint(Section):
     """File (mode 0600) with the token that callers must show; null asks for none."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     max_rows: int = Field(default=1_000, ge=1)
+    max_requests_per_second: float | None = Field(default=None, gt=0)
+    """Of all callers together; more are told to come again. Null is without a limit."""
     ready_seconds: float = Field(default=120, gt=0)
     capture: Capture | None = None
     """Null keeps nothing; then nothing can be watched."""
@@ -115,6 +117,22 @@ class Approvers(Section):
     """Airflow users by id or name; none is everybody whom Airflow lets answer."""
     not_the_author: bool = False
     """Whether whoever started the run may not decide on what it made."""
+
+
+class FeatureStore(Section):
+    """Where features are served from; the stage `publish_features` writes there, endpoints read."""
+
+    online: dict[str, Any] = Field(default_factory=lambda: {"type": "sqlite"})
+    """Feast's own `online_store` section: ``{type: sqlite, path: …}``, ``{type: redis, connection_string: …}``,
+    ``{type: dynamodb, region: …}``. SQLite without a path lies in the store, where that is a folder."""
+
+    @field_validator("online")
+    @classmethod
+    def _typed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not str(value.get("type") or ""):
+            msg = "online has a type, for example sqlite, redis or dynamodb"
+            raise ValueError(msg)
+        return value
 
 
 class StageResources(Section):
@@ -191,6 +209,7 @@ class Environment(Section):
     endpoints: dict[str, Endpoint] = Field(default_factory=dict)
     """Use case → its scoring service, supervised by `up` or by the platform."""
     arrivals: Arrivals = Arrivals()
+    feature_store: FeatureStore = FeatureStore()
     approval: Literal["rule", "person"] = "person"
     approvers: Approvers = Approvers()
     signing: Signing | None = None

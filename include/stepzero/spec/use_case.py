@@ -14,6 +14,7 @@ from stepzero.spec.features import Features, featured_columns
 from stepzero.spec.kinds import FALLBACK_METRIC, check_kind
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
+from stepzero.spec.serve import Serve, check_serve
 from stepzero.spec.skew import Skew
 from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns, with_table_datasets
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
@@ -52,6 +53,8 @@ class UseCase(Section):
     skew: Skew = Skew()
     monitors: Monitors | None = None
     """What is watched of served traffic; null watches nothing."""
+    serve: Serve = Serve()
+    """What the endpoint looks up in the online store."""
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
 
@@ -95,6 +98,11 @@ class UseCase(Section):
             self._check_bias(known)
             self._check_set_aside(known, self.problem.target)
             self._check_monitors(known)
+        return self
+
+    @model_validator(mode="after")
+    def _served(self) -> UseCase:
+        check_serve(self.serve, self.features, table_columns(self.tables) if self.serve.groups else {})
         return self
 
     def _arriving(self) -> Columns:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.datasets import digest_stored
 from stepzero.adapters.registry import CHAMPION, DIGEST
@@ -16,14 +16,22 @@ from stepzero.core.errors import PromotionError, ServiceError, StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Verdict
+from stepzero.learning.model import load_model
 from stepzero.spec.environment import Endpoint
+from stepzero.spec.serve import lookup_of
+from stepzero.stages.deploy_lookup import find_record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stepzero.learning.model import ScoringModel
 
 POLL_SECONDS = 0.3
 TOLERANCE = 1e-9
 """An endpoint on another machine may differ in the last bits."""
 
 
-@stage(sections=(), reuse=Reuse.NEVER)
+@stage(sections=("serve", "features"), reuse=Reuse.NEVER)
 def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Deploy an approved version and prove it by a prediction."""
     values = inputs["approved"].values
@@ -34,7 +42,8 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
         workspace.store, name, version, str(values["model_digest"]), values["threshold"], signing
     )
     _verify_registry(name, evidence, workspace)
-    expected = _own_score(values, workspace)
+    model = load_model(workspace.store, Reference.from_json(values["model"]))
+    expected = float(model.score(_example(values, workspace, model))[0])
     desired = DesiredState(
         use_case=name,
         version=version,
@@ -42,6 +51,8 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
         threshold=values["threshold"],
         example=values["example"],
         evidence_digest=evidence.digest,
+        lookup=lookup_of(use_case.serve, use_case.features),
+        explain=use_case.serve.explain,
     )
     workspace.store.write_json(desired_uri(name), desired.model_dump(mode="json"))
     endpoint = workspace.environment.endpoints.get(name)
@@ -50,10 +61,16 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
         subject = f"{name} version {version} may serve; environment {workspace.environment.name} has no endpoint for it"
         return StageResult(values=told | {"deployed": False}, verdict=_passed(subject), summary=subject)
     wait_until_served(endpoint, desired)
-    score = _predict(endpoint, values, workspace)
+    score = _predict(endpoint, _example_rows(values, workspace)[0])
     _must_equal(score, expected, endpoint, version)
     subject = f"{name} version {version} serves at {endpoint.uri}; it scored a test row {score:.6f}, as expected"
     told |= {"deployed": True, "endpoint": endpoint.uri, "prediction": score}
+    known = find_record(desired.lookup, model, workspace)
+    if known and desired.lookup:
+        by_id = _predict(endpoint, {desired.lookup.record_id: known.record})
+        _must_equal(by_id, known.score, endpoint, version)
+        subject += f", and {desired.lookup.record_id} {known.record} by its published features {by_id:.6f}"
+        told |= {"record": known.record, "prediction_by_id": by_id}
     return StageResult(
         values=told, verdict=_passed(subject), summary=subject, records=(Record(tags={"stepzero.deployed": version}),)
     )
@@ -94,18 +111,14 @@ def _verify_registry(name: str, evidence: Evidence, workspace: Workspace) -> Non
         )
 
 
-def _own_score(values: dict[str, Any], workspace: Workspace) -> float:
-    """Score the first example row with the model as the store has it; digests are verified."""
+def _example(values: dict[str, Any], workspace: Workspace, model: ScoringModel) -> pd.DataFrame:
+    """Return the first example row as the model takes it."""
     import pandas as pd
 
-    from stepzero.learning.model import load_model
-
-    model = load_model(workspace.store, Reference.from_json(values["model"]))
-    frame = pd.DataFrame(_example(values, workspace)[:1], columns=list(model.features))
-    return float(model.score(frame)[0])
+    return pd.DataFrame(_example_rows(values, workspace)[:1], columns=list(model.features))
 
 
-def _example(values: dict[str, Any], workspace: Workspace) -> list[dict[str, Any]]:
+def _example_rows(values: dict[str, Any], workspace: Workspace) -> list[dict[str, Any]]:
     reference = Reference.from_json(values["example"])
     if digest_stored(workspace.store, reference.uri) != reference.digest:
         raise StageError(
@@ -158,10 +171,10 @@ def _ping(endpoint: Endpoint) -> dict[str, Any]:
     return answer
 
 
-def _predict(endpoint: Endpoint, values: dict[str, Any], workspace: Workspace) -> float:
+def _predict(endpoint: Endpoint, row: dict[str, Any]) -> float:
     import httpx
 
-    body = {"instances": _example(values, workspace)[:1]}
+    body = {"instances": [row]}
     headers = {"X-Stepzero-Probe": "deploy"}  # no traffic: the endpoint does not keep it
     if endpoint.token_file:
         headers["Authorization"] = f"Bearer {read_token(endpoint.token_file)}"
