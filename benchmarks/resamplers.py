@@ -33,10 +33,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": [100, 200], "max_depth": [3, 5], "learning_rate": [0.1]},
 }
 WHY = {
-    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: what a model "
-    "has never seen it takes for fraud, so that at the true base rate nearly every alarm is false.",
-    "smote": "SMOTE puts rows between frauds that are neighbours: a single tree cuts boxes around them that reach among "
-    "ordinary payments; many trees, each of other rows, average such boxes away.",
+    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: what a "
+    "model has never seen it takes for fraud, so that at the true base rate nearly every alarm is false.",
+    "smote": "SMOTE puts rows between frauds that are neighbours: a single tree cuts boxes around them that reach "
+    "among ordinary payments; many trees, each of other rows, average such boxes away.",
 }
 SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision")
 
