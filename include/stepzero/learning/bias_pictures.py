@@ -56,7 +56,7 @@ def _draw_metrics(axis: Any, one: FacetBias, limits: dict[str, BiasLimit]) -> No
     axis.set_yticks(places, [metric.description for metric in one.metrics], size=8)
     axis.set(xlim=(-EDGE - 0.05, EDGE + 0.55), ylim=(-0.7, len(places) - 0.3))
     axis.set_xticks([-1, -0.5, 0, 0.5, 1])
-    axis.set_title(f"{one.name} against all others", size=10)
+    axis.set_title(f"{one.name} against all others", size=10, loc="right")
 
 
 def _draw_metric(axis: Any, place: int, metric: BiasMetric, *, broken: bool) -> None:
