@@ -234,6 +234,7 @@ def test_a_shared_fit_predicts_as_fits_of_their_own(name: str) -> None:
         ({"evaluate": {"threshold": {"maximise": "f1"}}}, r"evaluate\.threshold.*decides nothing"),
         ({"split": {"stratified": True}}, r"split\.stratified.*there are no classes"),
         ({"problem": {"kind": "classification", "positive": 9}}, r"a metric for classification"),
+        ({"compare": {"tie": ["xgbost"]}}, r"compare\.tie: got 'xgbost'.*did you mean 'xgboost'"),
     ],
 )
 def test_what_speaks_of_classes_is_refused(sections: dict[str, object], expected: str) -> None:
@@ -245,6 +246,13 @@ def test_what_speaks_of_classes_is_refused(sections: dict[str, object], expected
         data[name] = {**(data[name] or {}), **section} if isinstance(section, dict) else section
     with pytest.raises(SpecError, match=expected):
         validate(data, UseCase)
+
+
+def test_a_run_may_try_fewer_models_than_the_tie_rule_names() -> None:
+    from stepzero.spec.plan import Form, apply_form
+
+    asked = apply_form(abalones(), Form(models=("random_forest", "nearest_neighbours")))
+    assert asked.compare.tie == ("random_forest", "nearest_neighbours")
 
 
 def test_a_target_that_is_no_number_is_refused(tmp_path: Path) -> None:

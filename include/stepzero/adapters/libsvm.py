@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LINE = re.compile(r"[-+.\dEe]+(\s+[1-9]\d*:\S+)*\s*(#.*)?")
 _LINE, _LABEL, _PAIRS = "_line", "_label", "_pairs"
 _PAIR = "^[1-9][0-9]*:[^:]+$"
+_LEAST, _MOST = 1e-6, 1e15
+"""Between them a double has at most 18 digits after the point that count."""
 
 
 def check_lines(what: str, lines: Iterable[str]) -> None:
@@ -110,9 +112,15 @@ def line_text(target: str, features: list[str]) -> Column:
 
 
 def number_text(name: str) -> Column:
-    """Return a number as text: the shortest that reads back the same, whole numbers without a point."""
+    """Return a number as text that reads back the same: whole ones without a point, short ones without an exponent."""
     from pyspark.sql import functions
 
     column = functions.col(quoted(name))
-    whole = (column == functions.floor(column)) & (functions.abs(column) < functions.lit(1e15))
-    return functions.when(whole, column.cast("bigint").cast("string")).otherwise(column.cast("string"))
+    size = functions.abs(column)
+    # Java writes 0.0005 as 5.0E-4, which not every reader of text takes.
+    plain = functions.regexp_replace(column.cast("decimal(38,18)").cast("string"), "0+$", "")
+    return (
+        functions.when((column == functions.floor(column)) & (size < _MOST), column.cast("bigint").cast("string"))
+        .when((size >= _LEAST) & (size < _MOST), plain)
+        .otherwise(column.cast("string"))
+    )

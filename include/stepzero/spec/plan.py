@@ -253,6 +253,7 @@ def apply_form(use_case: UseCase, form: Form) -> UseCase:
         if form.models:
             _check_models(form.models, train["models"])
             train["models"] = {name: train["models"][name] for name in form.models}
+            data["compare"]["tie"] = [name for name in data["compare"]["tie"] if name in form.models]
         train.update(
             {name: value for name in ("metric", "folds", "seed") if (value := getattr(form, name)) is not None}
         )
