@@ -59,7 +59,9 @@ def make_rows(columns: int, count: int = 5_000) -> tuple[pd.DataFrame, pd.Series
 
 def fit(frame: pd.DataFrame, target: pd.Series[int]) -> xgboost.XGBClassifier:
     """Return the model that all are asked for: a hundred trees of depth three."""
-    return xgboost.XGBClassifier(n_estimators=100, max_depth=3, learning_rate=0.2, n_jobs=1).fit(frame, target)
+    return xgboost.XGBClassifier(n_estimators=100, max_depth=3, learning_rate=0.2, n_jobs=1).fit(
+        frame.to_numpy(), target
+    )
 
 
 def make_store(folder: Path, frame: pd.DataFrame, estimator: Any) -> Store:

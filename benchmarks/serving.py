@@ -69,7 +69,7 @@ def measure_ours(folder: Path, frame: pd.DataFrame, estimator: Any, asked: argpa
         "by_id": [{"instances": [{RECORD: number}]} for number in range(ROWS)],
         "explained": [{"instances": [row], "explain": True} for row in rows.to_dict("records")],
     }
-    expected = estimator.predict_proba(rows)[:, 1]
+    expected = estimator.predict_proba(rows.to_numpy())[:, 1]
     found = {}
     with running(command, url, folder / "ours.log", write_project(folder / "project", store)) as server:
         for kind, one in bodies.items():

@@ -26,7 +26,7 @@ from airflow.sdk import TaskGroup
 
 from stepzero_airflow import daily, use_case
 from stepzero_airflow.stages import approve, await_batch, bias, deploy, explore, plan, prepare, register, report, train
-from stepzero_airflow.tables import ingest_features, join_features, prepare_table, quality_gates
+from stepzero_airflow.tables import ingest_features, join_features, prepare_table, publish_features, quality_gates
 
 claims_fraud = use_case("auto_claims_fraud")
 
@@ -39,12 +39,14 @@ def auto_claims_fraud() -> None:
     with TaskGroup("features", tooltip="Claims and customers, prepared side by side into their feature groups"):
         claims = ingest_features(run, prepare_table(run, checked, "claims"), "claims")
         customers = ingest_features(run, prepare_table(run, checked, "customers"), "customers")
+        published = publish_features(run, claims=claims, customers=customers)
     with TaskGroup("dataset", tooltip="Training rows as known now, split by policy, explored and measured"):
         prepared = prepare(run, join_features(run, claims=claims, customers=customers))
         pictures, before = explore(run, prepared), bias(run, prepared)
     model = train(run, prepared, after=[before])
     version = register(run, model, bias=[before, bias(run, prepared, model)])
     served = deploy(run, approve(run, version))
+    published >> served  # a deployment is proved by a policy's id, too
     report(run, pictures, served)
 
 

@@ -40,7 +40,8 @@ UPSTREAM = {
     "approve.route": {"register"},
     "approve.person": {"register", "approve.route"},
     "approve.record": {"register", "approve.route", "approve.person"},
-    "deploy": {"approve.record"},
+    "features.publish_features": {"features.ingest_claims", "features.ingest_customers"},
+    "deploy": {"approve.record", "features.publish_features"},
     "report": {"explore", "batch_skew", "deploy"},
 }
 
