@@ -175,6 +175,7 @@ class Rivals:
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-P", "-m", "stepzero.cli.main", "endpoint-host"]
             self.hosts.append(subprocess.Popen(command, env=variables, stdout=log, stderr=log))
+        wait_for("the host", lambda: "looks after" in (self.folder / f"{name}.log").read_text(), seconds=120, every=0.1)
         return self.hosts[-1]
 
     def end(self) -> None:

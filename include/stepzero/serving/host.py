@@ -75,6 +75,7 @@ class EndpointHost:
 
     def run(self, stop: threading.Event) -> None:
         """Look until told to stop; then end all endpoints."""
+        log.info("looks after the ephemeral endpoints of %s", self.store.root)
         try:
             while not stop.is_set():
                 self.look()
