@@ -10,6 +10,7 @@ import pytest
 
 from stepzero.adapters.datasets import write_file
 from stepzero.adapters.registry_records import Evidence
+from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult
 from stepzero.core.verdict import Outcome, Reason, Verdict
@@ -169,10 +170,8 @@ def test_what_is_missing_is_left_out(bench: Bench, inputs: dict[str, StageInput]
     assert "alone" in page
 
 
-def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
-    bench: Bench, inputs: dict[str, StageInput], workspace: Workspace
-) -> None:
-    store = bench.store
+def made_bias(store: Store) -> list[StageInput]:
+    """Return bias before and after training, of a facet whose name and value are hostile."""
     facet = {
         "facet": EVIL,
         "value": EVIL,
@@ -181,7 +180,7 @@ def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
         "favourable_shares": {"favoured": 0.97, "disfavoured": 0.99},
         "metrics": {"DPPL": -0.02, "TE": "Infinity", "CDDPL": None},
     }
-    measured = [
+    return [
         as_input(
             "bias",
             StageResult(
@@ -195,7 +194,10 @@ def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
         )
         for time in ("before", "after")
     ]
-    gates = [
+
+
+def made_gates() -> list[StageInput]:
+    return [
         as_input(
             "quality_gate",
             StageResult(
@@ -205,6 +207,12 @@ def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
         )
         for table, rows in (("claims", 100), ("customers", 90))
     ]
+
+
+def test_bias_and_the_gates_of_several_tables_are_part_of_what_is_decided_on(
+    bench: Bench, inputs: dict[str, StageInput], workspace: Workspace
+) -> None:
+    measured, gates = made_bias(bench.store), made_gates()
     given: dict[str, Any] = {**inputs, "checked": gates, "bias": measured}
     found = make_dossier(bench.use_case, "3", given, {"accepted": True, "sentence": "alone"}, workspace)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -36,7 +36,7 @@ def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
         ("smote]", "smoet]", r"resample: .*Allowed: unknown sampler 'smoet': did you mean 'smote'\?"),
         ("decision_tree: {", "decision_tre: {", r"train: .*unknown model 'decision_tre': did you mean 'decision_tree'"),
         ("rule: one_of", "rule: oneof", r"quality\.rules: .*unknown rule 'oneof': did you mean 'one_of'\?"),
-        ("at_most: 30000", "at_most: -1", r"impossible bounds: at_least 0\.0 is above at_most -1\.0"),
+        ("at_most: 30000}\n    -", "at_most: -1}\n    -", r"impossible bounds: at_least 0\.0 is above at_most -1\.0"),
         (
             "threshold: {maximise: f1}",
             "threshold: {minimise: cost}",

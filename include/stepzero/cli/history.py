@@ -85,12 +85,25 @@ def _print(title: str, rows: Rows, told: Any, *, as_json: bool) -> None:
 
 
 def _lineage_rows(told: dict[str, Any]) -> Rows:
-    data, training, tuning = told["data"], told["training"], told["tuning"]
     yield "model", f"{told['model']}, from run {told['run']} as of {told['as_of']}"
-    yield (
-        "data",
-        f"batch {data['batch']['partition']}: {data['gate']}, {data['rows']} rows, {data['quarantined']} set aside",
+    yield from _data_rows(told["data"])
+    yield from _preparation_rows(told["preparation"])
+    yield from _tuning_rows(told["tuning"])
+    yield from _training_rows(told["training"])
+    if told["reason"]:
+        yield "started", str(told["reason"])
+    yield from (("champion" if not place else "", text) for place, text in enumerate(told["served"]))
+    yield from _evaluation_rows(told["evaluation"])
+    yield "approval", told["approval"]
+    yield from (
+        ("artefacts" if not i else "", f"{one['association']:<13} {one['kind']:<7} {one['name']}  {one['digest']}")
+        for i, one in enumerate(told["artefacts"][:_MOST_LINES])
     )
+
+
+def _data_rows(data: dict[str, Any]) -> Rows:
+    counted = f"{data['rows']} rows, {data['quarantined']} set aside"
+    yield "data", f"batch {data['batch']['partition']}: {data['gate']}, {counted}"
     yield from (("", f"{file['uri']}  {file['digest']}") for file in data["batch"]["files"][:_MOST_LINES])
     for table, gate in data["tables"].items():
         yield f"  {table}", f"{gate['gate']}, {gate['rows']} rows, {gate['quarantined']} set aside"
@@ -101,7 +114,9 @@ def _lineage_rows(told: dict[str, Any]) -> Rows:
         days = [one["partition"] for one in data["window"]]
         rows = sum(one["rows"] or 0 for one in data["window"])
         yield "window", f"{len(days)} earlier batches, {rows} rows: {_listed(days)}"
-    preparation = told["preparation"]
+
+
+def _preparation_rows(preparation: dict[str, Any]) -> Rows:
     for table, how in preparation["tables"].items():
         yield f"  {table}", f"{_listed(how['steps'])}; {_unseen(how)}"
     yield "preparation", f"{_parts(preparation['prepare']) or 'none'}; split {_parts(preparation['split'])}"
@@ -109,35 +124,28 @@ def _lineage_rows(told: dict[str, Any]) -> Rows:
         side: sum(classes.values()) for side, classes in preparation["rows"].items() if isinstance(classes, dict)
     }
     yield "", f"{_parts(counted)}; pipeline {_parts(preparation['pipeline']) or 'none'}"
+
+
+def _tuning_rows(tuning: dict[str, Any]) -> Rows:
     search = (tuning["search"] or {}).get("strategy")
     how = f"{search}, by {tuning['metric']}, {tuning['folds']} folds"
     yield "tuning", f"{tuning['trials']} trials in {tuning['cells']} cells, {how}"
-    yield (
-        "",
-        f"best {_number(tuning['best']['score'])} with {_parts(tuning['best']['parameters'] or {}) or 'no parameters'}",
-    )
-    yield (
-        "training",
-        f"{training['model']} on rows resampled by {training['sampler']}: {_parts(training['rows'] or {})}",
-    )
-    yield (
-        "",
-        _parts({name: training[name] for name in ("code", "lock", "architecture", "python") if training.get(name)}),
-    )
-    if told["reason"]:
-        yield "started", str(told["reason"])
-    yield from (("champion" if not place else "", text) for place, text in enumerate(told["served"]))
-    alarms = [name for name, passed in told["evaluation"]["sentinels"].items() if not passed]
-    yield (
-        "evaluation",
-        ", ".join(f"{_HEADINGS.get(n, n)} {_number(m)}" for n, m in told["evaluation"]["metrics"].items()),
-    )
-    yield "", f"threshold {_number(told['evaluation']['threshold'])}; sentinels: {_listed(alarms) or 'no alarm'}"
-    yield "approval", told["approval"]
-    yield from (
-        ("artefacts" if not i else "", f"{one['association']:<13} {one['kind']:<7} {one['name']}  {one['digest']}")
-        for i, one in enumerate(told["artefacts"][:_MOST_LINES])
-    )
+    best = tuning["best"]
+    yield "", f"best {_number(best['score'])} with {_parts(best['parameters'] or {}) or 'no parameters'}"
+
+
+def _training_rows(training: dict[str, Any]) -> Rows:
+    rows = _parts(training["rows"] or {})
+    yield "training", f"{training['model']} on rows resampled by {training['sampler']}: {rows}"
+    made = {name: training[name] for name in ("code", "lock", "architecture", "python") if training.get(name)}
+    yield "", _parts(made)
+
+
+def _evaluation_rows(evaluation: dict[str, Any]) -> Rows:
+    metrics = evaluation["metrics"].items()
+    yield "evaluation", ", ".join(f"{_HEADINGS.get(name, name)} {_number(one)}" for name, one in metrics)
+    alarms = [name for name, passed in evaluation["sentinels"].items() if not passed]
+    yield "", f"threshold {_number(evaluation['threshold'])}; sentinels: {_listed(alarms) or 'no alarm'}"
 
 
 def _unseen(how: dict[str, Any]) -> str:
