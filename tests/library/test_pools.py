@@ -14,9 +14,10 @@ from stepzero.core.errors import ServiceError
 from stepzero.spec.environment import Airflow, Environment, Pool
 
 
+@pytest.mark.parametrize("fault", ["status 500", "no answer"])
 @pytest.mark.parametrize(("locked", "made"), [(2, True), (99, False)])
 def test_pool_is_tried_again_while_the_database_is_locked(
-    locked: int, made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    locked: int, made: bool, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -25,6 +26,9 @@ def test_pool_is_tried_again_while_the_database_is_locked(
             self.rfile.read(int(self.headers["Content-Length"]))
             asked.append(self.path)
             busy = self.path.endswith("/pools") and asked.count(self.path) <= locked
+            if busy and fault == "no answer":
+                self.close_connection = True
+                return
             self.send_response(500 if busy else 201)
             self.end_headers()
             self.wfile.write(b'{"access_token": "t"}')

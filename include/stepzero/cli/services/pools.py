@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -12,7 +14,8 @@ from stepzero.core.errors import ServiceError, bare
 from stepzero.spec.environment import Environment
 
 TRIES, PAUSE_SECONDS = 6, 2.0
-"""Right after the start all parts of Airflow write to one SQLite file; a request that finds it locked ends with 500."""
+"""Right after the start all parts of Airflow write to one SQLite file; a request that finds it locked ends with 500,
+or on a busy machine with no answer in time."""
 
 
 def ensure_pools(environment: Environment, credentials: Credentials) -> None:
@@ -45,15 +48,22 @@ def _put_all(base: str, environment: Environment, credentials: Credentials) -> N
 
 def _token(client: httpx.Client, credentials: Credentials) -> str:
     user = {"username": ADMINISTRATOR, "password": credentials.administrator_password}
-    return str(client.post("/auth/token", json=user).raise_for_status().json()["access_token"])
+    answer = _patiently(lambda: client.post("/auth/token", json=user))
+    return str(answer.raise_for_status().json()["access_token"])
 
 
 def _put(client: httpx.Client, name: str, body: dict[str, Any]) -> None:
-    for left in reversed(range(TRIES)):
-        answer = client.post("/api/v2/pools", json={"name": name, **body})
-        if answer.status_code == httpx.codes.CONFLICT:
-            answer = client.patch(f"/api/v2/pools/{name}", json={"pool": name, **body})
-        if not (answer.is_server_error and left):
-            break
-        time.sleep(PAUSE_SECONDS)
+    answer = _patiently(lambda: client.post("/api/v2/pools", json={"name": name, **body}))
+    if answer.status_code == httpx.codes.CONFLICT:  # also where the answer to a request that worked came too late
+        answer = _patiently(lambda: client.patch(f"/api/v2/pools/{name}", json={"pool": name, **body}))
     answer.raise_for_status()
+
+
+def _patiently(send: Callable[[], httpx.Response]) -> httpx.Response:
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(httpx.TransportError):
+            answer = send()
+            if not answer.is_server_error:
+                return answer
+        time.sleep(PAUSE_SECONDS)
+    return send()
