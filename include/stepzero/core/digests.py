@@ -6,12 +6,14 @@ import ast
 import hashlib
 import importlib.util
 import json
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 LENGTH = 32
 """Hex digits kept: 128 bits, far beyond chance collisions."""
+_PARSING = threading.Lock()
 
 
 def digest_text(text: str) -> str:
@@ -59,6 +61,16 @@ def import_closure(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def parse_source(path: Path) -> ast.Module:
+    """Return a module's syntax tree.
+
+    One at a time: two threads that parse at the same moment end in a SystemError on some releases of Python 3.11, whose
+    parser counts their recursion in one place (python/cpython#106905).
+    """
+    with _PARSING:
+        return ast.parse(path.read_text(encoding="utf-8"))
+
+
 @lru_cache(maxsize=1024)
 def module_path(name: str) -> Path | None:
     """Return the file of a module without importing it or its parents; None where there is none."""
@@ -88,7 +100,7 @@ def _imports(name: str) -> tuple[str, ...]:
         return ()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse_source(path)):
         names |= _imported_names(node, package)
     return tuple(sorted(names))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stepzero.core.digests import module_path
+from stepzero.core.digests import module_path, parse_source
 from stepzero.core.errors import SpecError, StageError, bare, did_you_mean
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _declared(name: str, module: str, function: str) -> dict[str, Any]:
     path = module_path(module)
     if path is None:
         raise SpecError(f"stage {name}", value=module, allowed="an importable module", action="put it on PYTHONPATH")
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parse_source(path).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             for call in node.decorator_list:
                 if isinstance(call, ast.Call) and _last_name(call.func) == "stage":

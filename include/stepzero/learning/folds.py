@@ -58,6 +58,10 @@ class Fold:
         weight = np.where(source >= 0, weights[np.maximum(source, 0)], means[target])
         return TrainingRows(features, target, weight)
 
+    def training(self, table: Table) -> Integers:
+        """Return the positions of the rows that train this fold, before it is resampled; all rows for fold ``all``."""
+        return training_positions(self.name, table)
+
     def validation(self, table: Table) -> Integers:
         """Return the positions of the rows that this fold is judged on; none for fold ``all``."""
         if self.name == ALL or table.fold is None:
@@ -72,7 +76,7 @@ class Fold:
         """Return class counts before and after resampling; of a regression, rows."""
         if table.is_regression:
             return {"rows": len(self.resampled.source)}
-        before = table.target if self.name == ALL else table.target[table.training(int(self.name))]
+        before = table.target[self.training(table)]
         labels = self.labels(table)
         return {
             "positive_before": int(before.sum()),
@@ -91,6 +95,11 @@ class Fold:
         return without.apply(nothing, table.target)[1]
 
 
+def training_positions(name: str, table: Table) -> Integers:
+    """Return the positions of the rows that train a fold, by its name; all rows for ``all``."""
+    return np.arange(len(table.target)) if name == ALL else table.training(int(name))
+
+
 def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: int) -> Fold:
     """Learn a fold's transformer from its training rows and resample them.
 
@@ -101,7 +110,7 @@ def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: i
         sampler: One of ours, or a dotted name.
         seed: Same seed, same fold, whatever is computed beside it.
     """
-    rows = np.arange(len(table.target)) if name == ALL else table.training(int(name))
+    rows = training_positions(name, table)
     if table.copies is not None:
         rows = np.repeat(rows, table.copies[rows])
     transformer = Transformer.from_spec(pipeline)
@@ -146,7 +155,7 @@ class StoredFolds:
 
 def fold_data(fold: Fold, table: Table) -> FoldData:
     """Return a fold ready to fit and judge."""
-    positions, learned = fold.validation(table), table.training(int(fold.name))
+    positions, learned = fold.validation(table), fold.training(table)
     weight = table.weight[learned]
     return FoldData(
         name=fold.name,
