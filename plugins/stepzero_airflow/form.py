@@ -23,8 +23,19 @@ _BATCH = "File name or partition of a landed batch. Empty: the newest that no ru
 _BATCH_OF_TABLES = "Landed files, a comma between them; a table that is not named takes its newest. Empty: all newest."
 _REPRODUCE = "Reproduce"
 _EXPERT = "More"
-_OTHER_DAGS = ("watch_", "collect_windows", "triage", "release")
+_OTHER_DAGS = ("watch_", "collect_windows", "triage", "release", "captured_")
 """Stages that no run of this DAG has."""
+_TABLES = {
+    "prepare_table",
+    "join_tables",
+    "ingest_features",
+    "join_features",
+    "join_features_spark",
+    "publish_features",
+}
+"""Stages of several tables."""
+_ENDPOINTS = {"lease_endpoint", "create_endpoint", "ask_endpoint", "remove_endpoint", "compare_endpoints"}
+"""Stages of a comparison behind endpoints."""
 
 
 def trigger_form(use_case: UseCase, environment: Environment) -> dict[str, Param]:
@@ -149,7 +160,7 @@ def _reproduce(use_case: UseCase) -> dict[str, Param]:
 def _more(use_case: UseCase) -> dict[str, Param]:
     if use_case.tables:
         # What earlier batches said is in the feature groups: there is no window to choose.
-        return _recompute()
+        return _recompute(use_case)
     window = use_case.source.window if use_case.source else None
     declared = f"the newest {window.batches} batches" if window and window.batches else "all batches declared"
     return {
@@ -183,17 +194,20 @@ def _more(use_case: UseCase) -> dict[str, Param]:
             description="How many, this run's own included. Only with the window of the newest batches.",
             section=_EXPERT,
         ),
-        **_recompute(),
+        **_recompute(use_case),
     }
 
 
-def _recompute() -> dict[str, Param]:
+def _recompute(use_case: UseCase) -> dict[str, Param]:
+    left_out = (set() if use_case.tables else _TABLES) | (
+        set() if "compare" in use_case.model_fields_set else _ENDPOINTS
+    )
     return {
         "recompute": Param(
             None,
             type=["null", "array"],
             items={"type": "string"},
-            examples=[name for name in STAGES if not name.startswith(_OTHER_DAGS)],
+            examples=[name for name in STAGES if name not in left_out and not name.startswith(_OTHER_DAGS)],
             title="Recompute",
             description="Stages to run again although nothing that they depend on changed.",
             section=_EXPERT,

@@ -40,8 +40,7 @@ UPSTREAM = {
     "approve.route": {"register"},
     "approve.person": {"register", "approve.route"},
     "approve.record": {"register", "approve.route", "approve.person"},
-    "features.publish_features": {"features.ingest_claims", "features.ingest_customers"},
-    "deploy": {"approve.record", "features.publish_features"},
+    "deploy": {"approve.record"},
     "report": {"explore", "batch_skew", "deploy"},
 }
 
@@ -115,7 +114,8 @@ CLAIMS_UPSTREAM = {
         "train.bias_after",
         *BOTH_GATES,
     },
-    "deploy": {"approve.record"},
+    "features.publish_features": {"features.ingest_claims", "features.ingest_customers"},
+    "deploy": {"approve.record", "features.publish_features"},
     "report": {"dataset.explore", "deploy"},
 }
 
