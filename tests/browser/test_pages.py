@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from support.stack import Stack
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
 
 def run_page(stack: Stack, run: str) -> str:

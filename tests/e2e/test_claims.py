@@ -10,14 +10,14 @@ import pytest
 
 from support.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 NAME = "auto_claims_fraud"
 
 
 @pytest.fixture(scope="module")
 def claims_run(stack: Stack) -> dict[str, Any]:
     """The claims lifecycle on generated tables, with the quickest of its models."""
-    return stack.run("--use-case", NAME, "--model", "logistic_regression")
+    return stack.run("--use-case", NAME, "--model", "logistic_regression", timeout=900)
 
 
 def test_claims_and_customers_become_a_served_champion(stack: Stack, claims_run: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from support.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 def test_first_run_comes_out_again_to_the_last_bit(stack: Stack, first_run: dict[str, Any]) -> None:

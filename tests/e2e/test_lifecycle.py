@@ -11,7 +11,7 @@ import pytest
 
 from support.stack import Stack, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 SMALL = ("--sampler", "none", "--sampler", "random_under", "--model", "decision_tree", "--model", "xgboost")
 
 
