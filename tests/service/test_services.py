@@ -26,6 +26,7 @@ SERVICES = {
     "preload",
     "endpoint-credit_card_fraud",
     "endpoint-abalone_age",
+    "endpoint-auto_claims_fraud",
     "endpoint-host",
 }
 
