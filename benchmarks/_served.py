@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -189,13 +188,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def memory(process: psutil.Process) -> float:
     """Return what a server and its children hold in memory, in megabytes."""
     return float(sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 1e6)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def python(*arguments: str) -> list[str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from _ports import free_port
 
 from stepzero.cli.airflow_api import AirflowApi
 from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
@@ -204,13 +204,6 @@ def summary(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "differing": differing,
         "seconds": {order: [run["seconds"] for _, run in sorted(days.items())] for order, days in told.items()},
     }  # fmt: skip
-
-
-def free_port() -> int:
-    """Return a port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

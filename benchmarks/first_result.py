@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from _ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 GOALS = {"cold_seconds": 600, "warm_seconds": 180, "again_seconds": 60, "peak_memory_gib": 6.0}
@@ -120,13 +120,6 @@ def _shares(home: Path) -> Iterator[int]:
                 yield process.memory_full_info().pss
         except (psutil.Error, OSError):
             continue
-
-
-def free_port() -> int:
-    """Return a port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

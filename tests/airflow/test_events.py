@@ -13,31 +13,24 @@ import pytest
 
 from stepzero_airflow.sensors.arrival import ArrivalSensor
 from stepzero_airflow.triggers.arrival import ArrivalTrigger
-
-moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+from support.aws import KEYS, connection_to, local_aws
 
 PREFIX, BUCKET = "landing/abalone_age/", "arrivals"
 LONG = 15.0
 """Seconds that a look waits for an event: what comes sooner was woken."""
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
     """A local AWS; returns its address."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with local_aws() as address:
+        yield address
 
 
 @pytest.fixture
 def queue(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket whose new objects are told to a queue; everything finds them by connection and variables."""
-    extra = {"endpoint_url": aws, "region_name": "us-east-1"}
-    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection_to(aws)))
     for name, value in (("ENDPOINT_URL", aws), ("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"),
                         ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
         monkeypatch.setenv(f"AWS_{name}", value)

@@ -12,10 +12,8 @@ from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
 from stepzero_airflow.operators.sagemaker import SageMakerRemoveOperator
+from support.aws import KEYS, connection_to, local_aws
 
-moto_server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 ROLE = "arn:aws:iam::123456789012:role/execution"
 
 
@@ -31,18 +29,13 @@ def config(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with local_aws() as address:
+        yield address
 
 
 @pytest.fixture
 def sagemaker(address: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    extra = {"endpoint_url": address, "region_name": "us-east-1"}
-    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection_to(address)))
     return boto3.client("sagemaker", endpoint_url=address, **KEYS)  # type: ignore[call-overload]
 
 

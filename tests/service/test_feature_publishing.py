@@ -27,6 +27,7 @@ from stepzero.core.errors import InputError, ServiceError, SpecError, StageError
 from stepzero.core.stages import StageInput
 from stepzero.learning.as_known import as_known
 from stepzero.spec.environment import Environment, FeatureStore
+from support.aws import local_aws
 from support.features import DAY, DAYS, GROUP, Runs, history_of, rows_of, use_case_of
 from support.stack import ROOT
 
@@ -275,14 +276,9 @@ def test_an_online_store_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_another_online_store_by_the_environment_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB, spoken by moto: the same stage, the same answers, through Feast's own reader."""
-    from moto.server import ThreadedMotoServer
-
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
+    with local_aws() as url:
         online = {"type": "dynamodb", "region": "eu-central-1", "endpoint_url": url}
         runs = publisher(tmp_path)
         runs.environment = Environment(name="aws", store=runs.store.root, feature_store=FeatureStore(online=online))
@@ -296,8 +292,6 @@ def test_another_online_store_by_the_environment_file_alone(tmp_path: Path, monk
         found = reader.read("customers", "policy", [1, 404, 2])
         assert [one and one["age"] for one in found] == [21, None, -30]
         assert not (Path(runs.store.path("features")) / "online.db").exists()
-    finally:
-        server.stop()
 
 
 class Feast:

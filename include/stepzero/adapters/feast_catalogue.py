@@ -201,16 +201,12 @@ def write_online(feast: Any, group: str, rows: pd.DataFrame) -> None:
     Raises:
         ServiceError: The online store refuses; a retry may help.
     """
-    with _quiet():
-        try:
-            feast.write_to_online_store(group, rows)
-        except Exception as error:
-            raise ServiceError(
-                f"online store, group {group}",
-                value=bare(f"{type(error).__name__}: {error}"),
-                allowed="an online store that takes the rows",
-                action="look at feature_store.online of the environment file, then clear the task",
-            ) from error
+    with _online(
+        group,
+        allowed="an online store that takes the rows",
+        action="look at feature_store.online of the environment file, then clear the task",
+    ):
+        feast.write_to_online_store(group, rows)
 
 
 def reader_of(store: Store, settings: Settings, opened: Opened) -> OnlineReader:
@@ -240,18 +236,14 @@ class FeastReader:
         """
         if not ids:
             return []
-        try:
-            with _quiet():
-                names = self._features(group)
-                asked = {record_id: list(ids)}
-                answer = self._feast.get_online_features([f"{group}:{name}" for name in names], asked).to_dict()
-        except Exception as error:
-            raise ServiceError(
-                f"online store, group {group}",
-                value=bare(f"{type(error).__name__}: {error}"),
-                allowed="an online store that the stage `publish_features` wrote to",
-                action="look at feature_store.online of the environment file",
-            ) from error
+        with _online(
+            group,
+            allowed="an online store that the stage `publish_features` wrote to",
+            action="look at feature_store.online of the environment file",
+        ):
+            names = self._features(group)
+            asked = {record_id: list(ids)}
+            answer = self._feast.get_online_features([f"{group}:{name}" for name in names], asked).to_dict()
         rows = [dict(zip(names, values, strict=True)) for values in zip(*(answer[name] for name in names), strict=True)]
         return [row if row[KNOWN] is not None else None for row in rows]
 
@@ -272,3 +264,18 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _online(group: str, *, allowed: str, action: str) -> Iterator[None]:
+    """Tell in our words what Feast and its online store say, of whatever kind that store is."""
+    with _quiet():
+        try:
+            yield
+        except Exception as error:
+            raise ServiceError(
+                f"online store, group {group}",
+                value=bare(f"{type(error).__name__}: {error}"),
+                allowed=allowed,
+                action=action,
+            ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stepzero.adapters.numbered_log import NumberedLog
 from stepzero.adapters.registry import CHAMPION, ModelRegistry
 from stepzero.core.errors import StageError
 from stepzero.spec.base import Section
@@ -56,7 +57,7 @@ def succeed(
     mine = Succession(
         number=number, version=version, previous=previous, evidence_digest=digest, rolled_back=rolled_back
     )
-    if not store.create(_uri(name, number), mine.model_dump(mode="json")):
+    if not _log(store, name).take(number, mine.model_dump(mode="json")):
         return succeed(store, registry, name, version, previous, digest, rolled_back=rolled_back)
     _settle(store, registry, name, mine)
     return True
@@ -64,8 +65,7 @@ def succeed(
 
 def successions(store: Store, name: str) -> list[Succession]:
     """Return the champions of a use case, the oldest first."""
-    uris = [uri for uri in store.list(f"registry/{name}/successions") if not uri.endswith(".settled.json")]
-    return [Succession.model_validate(store.read_json(uri)) for uri in sorted(uris)]
+    return [Succession.model_validate(one) for one in _log(store, name).entries()]
 
 
 def moved_by_hand(store: Store, registry: ModelRegistry, name: str) -> str | None:
@@ -78,7 +78,7 @@ def moved_by_hand(store: Store, registry: ModelRegistry, name: str) -> str | Non
     if not places:
         return None
     last = places[-1]
-    allowed = {last.version} | (set() if _is_settled(store, name, last) else {last.previous})
+    allowed = {last.version} | (set() if _log(store, name).is_settled(last.number) else {last.previous})
     now = registry.aliased(name, CHAMPION)
     if now in allowed:
         return None
@@ -86,7 +86,7 @@ def moved_by_hand(store: Store, registry: ModelRegistry, name: str) -> str | Non
 
 
 def _settle(store: Store, registry: ModelRegistry, name: str, place: Succession) -> None:
-    if _is_settled(store, name, place):
+    if _log(store, name).is_settled(place.number):
         return  # somebody did it for us, and a later champion may serve already
     try:
         registry.point(name, CHAMPION, place.version)
@@ -94,7 +94,7 @@ def _settle(store: Store, registry: ModelRegistry, name: str, place: Succession)
         # Somebody settles the same place at this moment: of two that set one alias at once, MLflow refuses the second.
         if registry.aliased(name, CHAMPION) != place.version:
             raise
-    store.create(_settled(name, place.number), {"version": place.version})
+    _log(store, name).settle(place.number, {"version": place.version})
 
 
 def _last(store: Store, name: str) -> Succession | None:
@@ -102,13 +102,5 @@ def _last(store: Store, name: str) -> Succession | None:
     return found[-1] if found else None
 
 
-def _is_settled(store: Store, name: str, place: Succession) -> bool:
-    return store.exists(_settled(name, place.number))
-
-
-def _uri(name: str, number: int) -> str:
-    return f"registry/{name}/successions/{number:06d}.json"
-
-
-def _settled(name: str, number: int) -> str:
-    return f"registry/{name}/successions/{number:06d}.settled.json"
+def _log(store: Store, name: str) -> NumberedLog:
+    return NumberedLog(store=store, folder=f"registry/{name}/successions", mark="settled")

@@ -1,8 +1,6 @@
 """What triages leave behind in the store: retrains, incidents, alarms to come back to; each place is taken once.
 
-    watch/USE_CASE/retrains/000001.json     incidents/000001.json (.over.json)     alarms/000001.json (.over.json)
-
-Two triages at the same moment see the same log, and only one of them gets its next place; the other looks again.
+watch/USE_CASE/retrains/000001.json     incidents/000001.json (.over.json)     alarms/000001.json (.over.json)
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
+from stepzero.adapters.numbered_log import NumberedLog
 from stepzero.spec.base import Section
 from stepzero.spec.plan import run_folder
 
@@ -63,16 +62,16 @@ def has_ended(store: Store, use_case: str, dag_run: str) -> bool:
 
 def claim_retrain(store: Store, use_case: str, entry: RetrainEntry) -> bool:
     """Take the next place, or find that this run of the watch has it; False where another has taken it."""
-    uri = _uri(use_case, "retrains", entry.number)
-    if store.create(uri, entry.model_dump(mode="json")):
+    log = _log(store, use_case, "retrains")
+    if log.take(entry.number, entry.model_dump(mode="json")):
         return True
-    return RetrainEntry.model_validate(store.read_json(uri)).run == entry.run
+    return RetrainEntry.model_validate(log.read(entry.number)).run == entry.run
 
 
 def open_incident(store: Store, use_case: str) -> IncidentEntry | None:
     """Return the incident that is not over."""
     entries = _entries(store, use_case, "incidents", IncidentEntry)
-    return entries[-1] if entries and not store.exists(_over(use_case, "incidents", entries[-1].number)) else None
+    return entries[-1] if entries and not _log(store, use_case, "incidents").is_settled(entries[-1].number) else None
 
 
 def note_incident(store: Store, use_case: str, entry: IncidentEntry) -> tuple[IncidentEntry, bool]:
@@ -89,20 +88,20 @@ def note_incident(store: Store, use_case: str, entry: IncidentEntry) -> tuple[In
     entries = _entries(store, use_case, "incidents", IncidentEntry)
     kinds = tuple(sorted({*entry.kinds, *(known.kinds if known else ())}))
     made = entry.model_copy(update={"number": len(entries) + 1, "kinds": kinds})
-    if store.create(_uri(use_case, "incidents", made.number), made.model_dump(mode="json")):
+    if _log(store, use_case, "incidents").take(made.number, made.model_dump(mode="json")):
         return made, True
     return note_incident(store, use_case, entry)
 
 
 def close_incident(store: Store, use_case: str, entry: IncidentEntry, run: str) -> None:
     """Note that an incident is over."""
-    store.create(_over(use_case, "incidents", entry.number), {"run": run})
+    _log(store, use_case, "incidents").settle(entry.number, {"run": run})
 
 
 def remembered(store: Store, use_case: str) -> AlarmEntry | None:
     """Return the oldest alarm that is not settled."""
     entries = _entries(store, use_case, "alarms", AlarmEntry)
-    left = [one for one in entries if not store.exists(_over(use_case, "alarms", one.number))]
+    left = [one for one in entries if not _log(store, use_case, "alarms").is_settled(one.number)]
     return left[0] if left else None
 
 
@@ -112,7 +111,7 @@ def remember(store: Store, use_case: str, entry: AlarmEntry) -> None:
         return
     entries = _entries(store, use_case, "alarms", AlarmEntry)
     made = entry.model_copy(update={"number": len(entries) + 1})
-    if not store.create(_uri(use_case, "alarms", made.number), made.model_dump(mode="json")):
+    if not _log(store, use_case, "alarms").take(made.number, made.model_dump(mode="json")):
         remember(store, use_case, entry)
 
 
@@ -120,7 +119,7 @@ def settle(store: Store, use_case: str, run: str) -> None:
     """Note that the remembered alarm is answered."""
     known = remembered(store, use_case)
     if known is not None:
-        store.create(_over(use_case, "alarms", known.number), {"run": run})
+        _log(store, use_case, "alarms").settle(known.number, {"run": run})
 
 
 def moment(entry: Numbered) -> datetime:
@@ -129,14 +128,8 @@ def moment(entry: Numbered) -> datetime:
 
 
 def _entries(store: Store, use_case: str, log: str, kind: type[Kind]) -> list[Kind]:
-    folder = f"watch/{use_case}/{log}"
-    uris = [uri for uri in store.list(folder) if uri.removeprefix(f"{folder}/").removesuffix(".json").isdigit()]
-    return [kind.model_validate(store.read_json(uri)) for uri in sorted(uris)]
+    return [kind.model_validate(one) for one in _log(store, use_case, log).entries()]
 
 
-def _uri(use_case: str, log: str, number: int) -> str:
-    return f"watch/{use_case}/{log}/{number:06d}.json"
-
-
-def _over(use_case: str, log: str, number: int) -> str:
-    return f"watch/{use_case}/{log}/{number:06d}.over.json"
+def _log(store: Store, use_case: str, name: str) -> NumberedLog:
+    return NumberedLog(store=store, folder=f"watch/{use_case}/{name}", mark="over")

@@ -40,13 +40,33 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
         champion = find_champion(asked.use_case, tracking)
         _must_be_the_approved_one(asked, store, tracking)
         plan = commit_plan(store, make_plan(asked, store, environment, champion))
-    run_id = tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
-    data = plan.model_dump(mode="json", by_alias=True)
-    reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=summary(plan))
-    links = {**plan.links, "mlflow": tracking.link_run(plan.use_case.name, run_id)}
-    values = plan_values(plan) | {"links": links}
-    store.write_json(request.pointer, {"result": reference.to_json(), "values": values, "why": "frozen"})
+    told, values = summary(plan), plan_values(plan)
+    reference = note_plan(plan, request, store, tracking, record=_record(plan), told=told, values=values)
     log.info("%s", reference.summary)
+    return reference
+
+
+def note_plan(
+    plan: Plan,
+    request: Request,
+    store: Store,
+    tracking: Tracking,
+    *,
+    record: Record,
+    told: str,
+    values: dict[str, Any],
+) -> ResultReference:
+    """Open the run of a committed plan in the tracking server, and note the plan where later tasks look.
+
+    Raises:
+        ServiceError: The tracking server does not answer.
+    """
+    run_id = tracking.publish(plan, "plan", [record], store, plan.folder)
+    data = plan.model_dump(mode="json", by_alias=True)
+    reference = ResultReference(stage="plan", uri=f"{plan.folder}/plan.json", digest=digest_json(data), summary=told)
+    links = {**plan.links, "mlflow": tracking.link_run(plan.use_case.name, run_id)}
+    noted = {"result": reference.to_json(), "values": values | {"links": links}, "why": "frozen"}
+    store.write_json(request.pointer, noted)
     return reference
 
 

@@ -10,13 +10,13 @@ from stepzero.core.errors import InputError, SpecError, bare
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Record
 from stepzero.execution.execute import Request, read_plan
+from stepzero.execution.first import find_champion, note_plan
 from stepzero.execution.planning import PlanRequest, commit_plan
 from stepzero.spec.load import load_use_case
 from stepzero.spec.plan import Batch, Plan, Watched, run_folder
 
 if TYPE_CHECKING:
     from stepzero.adapters.store import Store
-    from stepzero.adapters.tracking import Tracking
     from stepzero.spec.environment import Environment
     from stepzero.spec.plan import Champion
 
@@ -36,15 +36,9 @@ def run_watch_plan(asked: PlanRequest, request: Request, store: Store, environme
     if store.exists(uri):
         plan = read_plan(store, request.use_case, asked.run)
     else:
-        plan = commit_plan(store, make_watch_plan(asked, environment, _champion(asked.use_case, tracking)))
-    run_id = tracking.publish(plan, "plan", [_record(plan)], store, plan.folder)
-    told = summary(plan)
-    data = plan.model_dump(mode="json", by_alias=True)
-    reference = ResultReference(stage="plan", uri=uri, digest=digest_json(data), summary=told)
-    links = {**plan.links, "mlflow": tracking.link_run(plan.use_case.name, run_id)}
-    values = {"links": links, "partition": plan.batch.partition}
-    store.write_json(request.pointer, {"result": reference.to_json(), "values": values, "why": "frozen"})
-    return reference
+        plan = commit_plan(store, make_watch_plan(asked, environment, find_champion(asked.use_case, tracking)))
+    values = {"partition": plan.batch.partition}
+    return note_plan(plan, request, store, tracking, record=_record(plan), told=summary(plan), values=values)
 
 
 def make_watch_plan(asked: PlanRequest, environment: Environment, champion: Champion | None) -> Plan:
@@ -109,10 +103,6 @@ def summary(plan: Plan) -> str:
     against = f"champion is version {plan.champion.version}" if plan.champion else "no champion yet"
     watched = plan.watched
     return f"window {watched.start[:16]} to {watched.end[:16]} UTC, {against}" if watched else against
-
-
-def _champion(use_case: str, tracking: Tracking) -> Champion | None:
-    return tracking.champion(use_case) if load_use_case(use_case).train else None
 
 
 def _record(plan: Plan) -> Record:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.datasets import digest_stored
@@ -20,6 +19,7 @@ from stepzero.learning.model import load_model
 from stepzero.spec.environment import Endpoint
 from stepzero.spec.serve import lookup_of
 from stepzero.stages.deploy_lookup import find_record
+from stepzero.stages.endpoint_token import authorisation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,9 +175,8 @@ def _predict(endpoint: Endpoint, row: dict[str, Any]) -> float:
     import httpx
 
     body = {"instances": [row]}
-    headers = {"X-Stepzero-Probe": "deploy"}  # no traffic: the endpoint does not keep it
-    if endpoint.token_file:
-        headers["Authorization"] = f"Bearer {read_token(endpoint.token_file)}"
+    # No traffic: the endpoint does not keep it.
+    headers = {"X-Stepzero-Probe": "deploy", **authorisation(endpoint.token_file)}
     try:
         answer = httpx.post(f"{endpoint.uri}/invocations", json=body, headers=headers, timeout=30)
     except httpx.HTTPError as error:
@@ -191,23 +190,6 @@ def _predict(endpoint: Endpoint, row: dict[str, Any]) -> float:
             action="read the endpoint's log, then clear the task",
         )
     return float(answer.json()["scores"][0])
-
-
-def read_token(path: str) -> str:
-    """Return the token that callers of an endpoint show.
-
-    Raises:
-        StageError: The file cannot be read.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise StageError(
-            f"token file {path}",
-            value=bare(error.strerror),
-            allowed="the file that the endpoint reads too",
-            action="run `bin/stepzero up`, which makes it",
-        ) from error
 
 
 def _must_equal(score: float, expected: float, endpoint: Endpoint, version: str) -> None:

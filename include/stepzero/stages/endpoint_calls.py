@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stepzero.core.errors import ServiceError, StageError, bare
+from stepzero.core.errors import ServiceError, bare
 from stepzero.measures.regression import row_accuracy
+from stepzero.stages.endpoint_token import authorisation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def ask_rows(uri: str, rows: pd.DataFrame, token_file: str | None) -> Answers:
     """
     import httpx
 
-    headers = {"Content-Type": "application/json", **_authorisation(token_file)}
+    headers = {"Content-Type": "application/json", **authorisation(token_file)}
     scores: list[float] = []
     times = []
     with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False, headers=headers) as client:
@@ -79,18 +79,3 @@ def _answer(client: Any, uri: str, body: str, rows: int) -> list[float]:
             action="read the log of the endpoint host, then clear the task",
         )
     return found
-
-
-def _authorisation(token_file: str | None) -> dict[str, str]:
-    if token_file is None:
-        return {}
-    try:
-        token = Path(token_file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise StageError(
-            f"token file {token_file}",
-            value=bare(error.strerror),
-            allowed="the file that endpoints read too",
-            action="run `bin/stepzero up`, which makes it",
-        ) from error
-    return {"Authorization": f"Bearer {token}"}

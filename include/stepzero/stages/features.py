@@ -9,10 +9,10 @@ import pandas as pd
 from stepzero.adapters.feature_history import append_history, history_members, read_history
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare, did_you_mean
-from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.learning.as_known import is_news, moments, snapshot, training_set
 from stepzero.spec.features import FeatureGroup
+from stepzero.stages.features_joined import read_histories, say_joined
 
 
 @stage(sections=("features.groups",), plan=("as_of",), reuse=Reuse.RUN)
@@ -70,31 +70,15 @@ def join_features(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -
         InputError: A column is missing, or there twice.
     """
     features = use_case.features
-    ingested: dict[str, StageInput] = {name: inputs[name] for name in features.groups}
-    histories = {name: (group, _history(ingested[name], workspace)) for name, group in features.groups.items()}
-    group, history = histories.pop(features.rows)
-    as_of = ingested[features.rows].values["as_of"]
-    rows = snapshot(history, group, as_of=as_of, times=True)
+    taken = read_histories(features, inputs, workspace, lambda members: read_history(workspace.store, members))
+    rows = snapshot(taken.history, taken.group, as_of=taken.as_of, times=True)
     column = features.moment_column
-    rows["_moment"] = pd.Timestamp(as_of) if column is None else moments(rows, column, "rows")
-    joined, missing = training_set(rows, histories, as_of="_moment")
+    rows["_moment"] = pd.Timestamp(taken.as_of) if column is None else moments(rows, column, "rows")
+    joined, missing = training_set(rows, taken.others, as_of="_moment")
     # To the microsecond: Spark reads no finer times. The moment is the run's, and no part of what is known.
     times = {name: joined[name].astype("datetime64[us, UTC]") for name in ("_event_time", "_known_time")}
     written = workspace.write_frame("joined", joined.assign(**times).drop(columns="_moment"))
-    told = ", ".join(f"{count} without {name}" for name, count in missing.items()) or "one group"
-    metrics = {f"features.missing.{name}": float(count) for name, count in missing.items()}
-    return StageResult(
-        outputs={"accepted": written},
-        # Not the moment: where nothing became known since, the rows are the same, and so is what follows from them.
-        values={"rows": len(joined), "missing": missing},
-        summary=f"{len(joined)} rows as known at {features.as_of or as_of}; {told}",
-        records=(Record(metrics={"features.rows": float(len(joined)), **metrics}),),
-    )
-
-
-def _history(ingested: StageInput, workspace: Workspace) -> pd.DataFrame:
-    listed = workspace.store.read_json(ingested.output("members").uri)
-    return read_history(workspace.store, [Reference.from_json(one) for one in listed])
+    return say_joined(features, taken.as_of, written, len(joined), missing)
 
 
 def _group(use_case: Any, name: str) -> FeatureGroup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from stepzero.spec.load import load_environment
+from stepzero_airflow.sensors.names import few_enough
 from stepzero_airflow.triggers.arrival import ArrivalTrigger, open_arrivals
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from stepzero.spec.environment import Environment
 
-MOST_BYTES = 1_500
-"""Of file names in XCom; beyond that the plan reads the run's claims itself."""
 ASSET_RUNS = frozenset({"asset_triggered", "asset_materialization"})
 
 
@@ -110,4 +108,4 @@ class ArrivalSensor(BaseSensorOperator):
 
     def _hand_on(self, uris: list[str]) -> list[str]:
         self.log.info("%d files are this run's: %s", len(uris), ", ".join(uris[:20]))
-        return uris if len(json.dumps(uris)) <= MOST_BYTES else []
+        return few_enough(uris)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from stepzero.spec.load import load_environment
 from stepzero_airflow.runs import open_store
+from stepzero_airflow.sensors.names import few_enough
 from stepzero_airflow.triggers.batch import BatchTrigger, waiting_files, waiting_tables
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-MOST_BYTES = 1_500
-"""Of file names in XCom; beyond that the plan lists the landing folder itself."""
 SCHEDULED = frozenset({"scheduled", "backfill"})
 
 
@@ -129,4 +127,4 @@ class BatchSensor(BaseSensorOperator):
         self.log.info(
             "%d new files: %s", len(uris), ", ".join(uris[:20]) or "none; the plan takes the newest landed one"
         )
-        return uris if len(json.dumps(uris)) <= MOST_BYTES else []
+        return few_enough(uris)
