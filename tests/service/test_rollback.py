@@ -63,8 +63,11 @@ def test_what_was_never_approved_cannot_be_brought_back(world: World, tracking: 
     uri = f"registry/{world.name}/1/evidence.json"
     told = world.store.read_json(uri)
     world.store.write_json(uri, told | {"approved": False})
-    with pytest.raises(PromotionError, match="an approval"):
+    with pytest.raises(PromotionError, match="a signature of something else"):
         roll_back(world.store, tracking.registry, world.environment, world.name, to="1", by="ada: why")
+    unsigned = world.environment.model_copy(update={"signing": None})
+    with pytest.raises(PromotionError, match="an approval"):
+        roll_back(world.store, tracking.registry, unsigned, world.name, to="1", by="ada: why")
     assert tracking.registry.champion(world.name).version == "2"
 
 
