@@ -75,7 +75,7 @@ def test_gate_alone_needs_a_dataset(tmp_path: Path) -> None:
     orders = use_case(str(tmp_path / "orders.yaml"))
     with pytest.raises(SpecError, match=r"quality_gate of orders: got no dataset\. Allowed: file:///"):
         quality_gate(orders)
-    with pytest.raises(SpecError, match="a source section, which says where files land"):
+    with pytest.raises(SpecError, match="a source section, or tables, which say where files land"):
         await_batch(orders)
 
 
