@@ -124,6 +124,11 @@ def batch_skew(run: Run, checked: XComArg, **settings: Any) -> XComArg:
     return _output(_stage(run, "batch_skew", {"checked": checked}, **settings))
 
 
+def score_batch(run: Run, checked: XComArg) -> XComArg:
+    """Score the batch's accepted rows with the champion, on Spark; the scores are found by partition."""
+    return _output(_stage(run, "score_batch", {"checked": checked}))
+
+
 def explore(run: Run, prepared: XComArg) -> XComArg:
     """Draw class balance, distributions and correlation of the training rows."""
     return _output(_stage(run, "explore", {"prepared": prepared}))

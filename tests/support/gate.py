@@ -19,6 +19,7 @@ from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
 from stepzero.execution.planning_parts import asks_how_fresh, history_before, referenced_datasets
 from stepzero.generators import to_csv
+from stepzero.spec.environment import Environment
 from stepzero.spec.plan import Batch, Member, Released
 from stepzero.spec.release import ReleaseForm
 from stepzero.spec.use_case import UseCase
@@ -236,7 +237,7 @@ class Gate:
         info = find_stage(stage)
         workspace = Workspace(
             store=self.store,
-            environment=cast("Any", None),
+            environment=Environment(name="gate", store=self.store.root),
             plan=cast(
                 "Any", View(_Frozen(run=f"run-{self.runs}", **plan), info.plan, always=("run", "as_of", "ledger"))
             ),

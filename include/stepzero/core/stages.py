@@ -68,6 +68,7 @@ STAGES: dict[str, str] = {
     "remove_endpoint": "stepzero.stages.endpoints:remove_endpoint",
     "compare_endpoints": "stepzero.stages.compare_endpoints:compare_endpoints",
     "register": "stepzero.stages.register:register",
+    "score_batch": "stepzero.stages.score_batch:score_batch",
     "collect_windows": "stepzero.stages.collect_windows:collect_windows",
     "watch_data_quality": "stepzero.stages.watch_rows:watch_data_quality",
     "watch_data_drift": "stepzero.stages.watch_drift:watch_data_drift",

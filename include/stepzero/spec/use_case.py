@@ -14,6 +14,7 @@ from stepzero.spec.features import Features, featured_columns
 from stepzero.spec.kinds import FALLBACK_METRIC, check_kind
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
+from stepzero.spec.scoring import Scoring
 from stepzero.spec.serve import Serve, check_serve
 from stepzero.spec.skew import Skew
 from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns, with_table_datasets
@@ -55,6 +56,8 @@ class UseCase(Section):
     """What is watched of served traffic; null watches nothing."""
     serve: Serve = Serve()
     """What the endpoint looks up in the online store."""
+    scoring: Scoring = Scoring()
+    """Batches that the champion scores, and where the scores go."""
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of the user's own stages, by dotted name."""
 

@@ -1,0 +1,38 @@
+"""The gate's rules on live requests: a broken one is an incident, with the gate's own words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from stepzero.adapters.datasets import write_frame
+from stepzero.core.references import ResultReference
+from stepzero.core.stages import StageInput
+from stepzero.core.verdict import Outcome
+from stepzero.spec.use_case import UseCase
+from support.gate import NAME, Gate
+
+RULES = [{"rule": "between", "column": "Amount", "at_least": 0}, {"rule": "complete", "columns": ["Amount"]}]
+
+
+def requests(bad: int) -> pd.DataFrame:
+    amount = np.random.default_rng(1).gamma(2.0, 40.0, 200)
+    amount[:bad] = -1.0
+    frame = pd.DataFrame({"Amount": amount, "_id": [f"n{at}" for at in range(200)], "_status": 200, "_window": 2})
+    return frame.assign(_version="1", _refused=None)
+
+
+def test_rules_of_the_gate_are_judged_on_live_requests(gate: Gate) -> None:
+    data = {"name": NAME, "monitors": {"data_quality": {"requests": {"bad_rows": "5%", "rules": RULES}}}}
+    use_case = UseCase.model_validate(data)
+    told = {"start": "2026-11-20T00:00:00", "end": "2026-11-21T00:00:00", "rows": 200, "refused": 0}
+    for bad, outcome in ((8, Outcome.PASS), (20, Outcome.FAIL)):
+        captured = write_frame(gate.store, f"captured-{bad}", requests(bad), producer="collect_windows")
+        reference = ResultReference(stage="collect_windows", uri="", digest="")
+        values = {"windows": [told] * 3, "before": [200] * 14}
+        collected = StageInput(reference=reference, outputs={"captured": captured}, values=values, verdict=None)
+        seen = gate.run("watch_data_quality", use_case, {"collected": collected}, champion=None)
+        assert seen.verdict.outcome is outcome
+        kinds = [(signal["kind"], signal["column"]) for signal in seen.values["signals"]]
+        assert kinds == ([] if outcome is Outcome.PASS else [("broken_rules", None), ("broken_rules", "Amount")])
+    assert "10.00% bad rows" in seen.verdict.sentence()
