@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -52,6 +54,15 @@ def publish(world: World, plan: Plan, shown: list[Record] | None = None) -> str:
 
 def runs(tracking: Tracking, name: str, wanted: str = "") -> list[Any]:
     return list(tracking.client.search_runs([tracking.experiment(name)], wanted, max_results=1000))
+
+
+def test_a_request_loads_no_feature_store(world: World) -> None:
+    asked = (
+        "import sys; from stepzero.adapters.tracking_client import connect;"
+        f" print(len(connect({world.tracking_uri!r}).search_experiments()) > 0, 'feast' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"], "a plug-in of Feast's costs seconds of every process"
 
 
 def test_a_run_shows_what_was_published(world: World, tracking: Tracking) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import urllib.error
@@ -27,6 +28,7 @@ _PATIENCE = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's own defaults let a call to a dead server take minutes; a value of the user's wins."""
+_HEADERS = "mlflow.request_header_provider"
 
 
 def connect(uri: str) -> MlflowClient:
@@ -41,9 +43,30 @@ def connect(uri: str) -> MlflowClient:
         _must_answer(uri)
     from mlflow import MlflowClient
 
+    load_header_providers()
     # What MLflow tells of its own steps goes to standard error, which orchestrators show as errors.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def load_header_providers() -> None:
+    """Let MLflow load the plug-ins that add headers to its requests, save Feast's.
+
+    MLflow loads them at the first request of every process. Feast's adds a header for Feast's own servers, which nobody
+    uses here, and takes some six seconds of processor time to import: more than most stages work.
+    """
+    from mlflow.utils import plugins
+
+    entry_points = plugins.get_entry_points
+
+    def without_feast(group: str) -> list[Any]:
+        return [found for found in entry_points(group) if (group, found.name) != (_HEADERS, "feast")]
+
+    plugins.get_entry_points = without_feast
+    try:
+        importlib.import_module("mlflow.tracking.request_header.registry")
+    finally:
+        plugins.get_entry_points = entry_points
 
 
 @contextmanager

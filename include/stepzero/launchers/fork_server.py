@@ -198,8 +198,13 @@ class ForkServer:
         _signal_group(child.pid, signal.SIGTERM)
 
 
-def serve_forever(run_stage: StageMain) -> NoReturn:
-    """Preload, serve, and start anew whenever the code has changed."""
+def serve_forever(run_stage: StageMain, warm_up: Callable[[], None] | None = None) -> NoReturn:
+    """Preload, serve, and start anew whenever the code has changed.
+
+    Args:
+        run_stage: What a child runs.
+        warm_up: Loads what an import alone does not.
+    """
     for name in _ONE_THREAD:
         # Thread pools of the parent would be missing in its children; they make their own.
         os.environ[name] = "1"
@@ -211,6 +216,8 @@ def serve_forever(run_stage: StageMain) -> NoReturn:
     started = time.monotonic()
     for name in PRELOADED:
         importlib.import_module(name)
+    if warm_up is not None:
+        warm_up()
     log.info("preloaded %d packages in %.1f s", len(PRELOADED), time.monotonic() - started)
     _must_have_one_thread()
     server = ForkServer(socket_path(), run_stage)
