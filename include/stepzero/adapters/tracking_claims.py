@@ -34,16 +34,15 @@ def claim(
         create: Make the thing of a key and return its id.
         delete: Remove a thing that lost.
     """
-    found = {key: list(ids) for key, ids in find().items()}
     made: list[str] = []
     while True:
         numbered = store.list(folder)
+        # Only now: what a claim names was made before the claim was written, so a later look finds it.
+        found = {key: list(ids) for key, ids in find().items()}
         winner = _standing(store, numbered, keys, found)
         if winner is None:
             winner = {key: found[key][0] if found.get(key) else _make(create, key, found, made) for key in keys}
             if not store.create(f"{folder}/claim-{len(numbered) + 1:05d}.json", winner):
-                # Another was first: what it claims exists now, so look again.
-                found = {key: list(ids) for key, ids in find().items()}
                 continue
         _clean(winner, found, made, delete)
         return {key: winner[key] for key in keys}

@@ -88,10 +88,12 @@ def _brier_panel(axis: Any, cells: Sequence[Cell], winner: Cell, test: Table) ->
     logarithmic(axis)
     places = np.arange(len(cells))
     before, after = (np.maximum([cell.also[name].value for cell in cells], LEAST) for name in (BRIER_BEFORE, BRIER))
+    known = (*before, *after, max(share * (1 - share), LEAST))
+    axis.set_xlim(min(known) / 1.5, max(known) * 1.5)  # what is all at one place has no span to derive limits from
     axis.hlines(places, np.minimum(before, after), np.maximum(before, after), color=GREY, linewidth=1, zorder=1)
     axis.plot(before, places, "o", color=GREY, zorder=2, label="as learned")
     axis.plot(after, places, "o", color=BLUE, zorder=3, label="corrected")
-    axis.axvline(share * (1 - share), color=ORANGE, linestyle=":", label="always say the share of positives")
+    axis.axvline(known[-1], color=ORANGE, linestyle=":", label="always say the share of positives")
     axis.set_yticks(range(len(cells)), [cell.name for cell in cells], size=8)
     for label, cell in zip(axis.get_yticklabels(), cells, strict=True):
         label.set_fontweight("bold" if cell is winner else "normal")
