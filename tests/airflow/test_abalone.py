@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from stepzero.core.stages import StageResult
 from stepzero_airflow.hooks.airflow_api import AirflowApi
 from support.rivals import Broken, Line, Rivals
-from support.rivals_launcher import GIVEN, as_json
 from support.scripted import SCRIPT
 from support.stack import ROOT
 
@@ -80,18 +78,8 @@ def rivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rivals]:
 
 
 def give(rivals: Rivals, **estimators: Any) -> None:
-    """Write down what the stages before the endpoints found; a text is why a model failed to learn."""
-    given: dict[str, Any] = {"prepare": {"outputs": {k: v.to_json() for k, v in rivals.prepared.outputs.items()}}}
-    for name, estimator in estimators.items():
-        failed = {"sampler": "none", "model": name, "failed": estimator}
-        tuned = None if isinstance(estimator, str) else rivals.tuned(name, estimator)
-        told = as_json(
-            StageResult(values=failed) if tuned is None else StageResult(outputs=tuned.outputs, values=tuned.values)
-        )
-        given[f"tune none.{name}"] = told
-    rows = rivals.prepared.output("train").to_json()
-    given["evaluate"] = {"outputs": {"training_rows": rows}, "values": {"sentinels": []}, "summary": "judged"}
-    rivals.store.write_json(GIVEN, given)
+    """Give what the stages before the endpoints found, and let those after them say yes."""
+    rivals.give(**estimators)
     rivals.store.write_text("landing/abalone_age/a.libsvm", "9 1:1\n")
     values = {"version": "1", "champion": None, "winner": {}, "gates": {}, "links": {}}
     registered = {"outcome": "PASS", "summary": "abalone_age version 1 registered", "values": values}

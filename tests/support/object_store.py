@@ -48,7 +48,7 @@ class Running:
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Start Swift, installed once into the checkout's cache; skip where it cannot be had."""
-    home, port = tmp_path_factory.mktemp("swift"), _five_free_ports()
+    home, port = tmp_path_factory.mktemp("swift"), five_free_ports()
     swift = Swift(home, ObjectStore(endpoint=f"http://127.0.0.1:{port}", server="swift"))
     cache = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
     swift.environment = cache / "swift-venv"
@@ -77,7 +77,7 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             process.wait(timeout=20)
 
 
-def _five_free_ports() -> int:
+def five_free_ports() -> int:
     """Return a port that is free together with the four after it."""
     for _ in range(50):
         first = free_port()

@@ -32,6 +32,7 @@ from stepzero.spec.plan import Batch, Plan
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
 from support.abalone import abalones, prepared
+from support.rivals_launcher import GIVEN, as_json
 from support.stack import ROOT, wait_for
 
 FEATURES = {"Length": "double", "ShellWeight": "double", "ShuckedWeight": "double", "WholeWeight": "double"}
@@ -92,12 +93,9 @@ class Moody(Line):
 class Rivals:
     """A run whose models were tuned already, and what comes after, stage by stage."""
 
-    def __init__(self, folder: Path, **endpoint: Any) -> None:
-        limits = {"memory": "1g", "seconds": 300, "healthy_seconds": 60, **endpoint}
-        self.store = Store(f"file://{folder / 'store'}")
-        models: dict[str, Any] = {name: {} for name in ("xgboost", "random_forest", "nearest_neighbours")}
-        compare = {"endpoint": limits, "tie": ["xgboost"]}
-        self.use_case: UseCase = abalones(compare=compare, train={"models": models}, promote={"require": {}})
+    def __init__(self, folder: Path, store: str = "", **endpoint: Any) -> None:
+        self.store = Store(store or f"file://{folder / 'store'}")
+        self.use_case = three_models(**endpoint)
         self.environment = Environment(name="rivals", store=self.store.root)
         parts = prepared(generate(rows=1_200))
         outputs = {
@@ -124,6 +122,21 @@ class Rivals:
         rows = read_frame(self.store, self.prepared.output("train"))
         forest = RandomForestRegressor(40, min_samples_leaf=4, random_state=7)
         return forest.fit(rows[list(FEATURES)].to_numpy(), rows["Rings"])
+
+    def give(self, **estimators: Any) -> None:
+        """Write down what a run's stages before the endpoints found; a text is why a model failed to learn."""
+        outputs = {name: one.to_json() for name, one in self.prepared.outputs.items()}
+        given: dict[str, Any] = {"prepare": {"outputs": outputs}}
+        for name, estimator in estimators.items():
+            if isinstance(estimator, str):
+                failed = {"sampler": "none", "model": name, "failed": estimator}
+                given[f"tune none.{name}"] = as_json(StageResult(values=failed))
+            else:
+                tuned = self.tuned(name, estimator)
+                given[f"tune none.{name}"] = as_json(StageResult(outputs=tuned.outputs, values=tuned.values))
+        outputs = {"training_rows": self.prepared.output("train").to_json()}
+        given["evaluate"] = {"outputs": outputs, "values": {"sentinels": []}, "summary": "judged"}
+        self.store.write_json(GIVEN, given)
 
     def stage(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageInput:
         """Run a stage as the executor does, without key and reuse."""
@@ -210,6 +223,14 @@ class Rivals:
         """Wait until the host has removed all."""
         nothing: dict[str, Any] = {"processes": [], "leases": [], "files": []}
         wait_for("nothing left", lambda: self.left() == nothing, seconds=30, every=0.1)
+
+
+def three_models(**endpoint: Any) -> UseCase:
+    """Return the shipped use case with three models and limits for their endpoints."""
+    limits = {"memory": "1g", "seconds": 300, "healthy_seconds": 60, **endpoint}
+    models: dict[str, Any] = {name: {} for name in ("xgboost", "random_forest", "nearest_neighbours")}
+    compare = {"endpoint": limits, "tie": ["xgboost"]}
+    return abalones(compare=compare, train={"models": models}, promote={"require": {}})
 
 
 def as_input(stage: str, result: StageResult) -> StageInput:

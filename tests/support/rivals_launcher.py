@@ -1,11 +1,14 @@
 """A launcher for runs in which only the endpoints are real: other stages are played, or hand on what a test gave.
 
 What a test gives lies in the store as ``given.json``: stage, or stage and label → outputs and values of its result.
+A task that ``held.json`` names waits until that file is gone; ``holding.json`` says which process it is.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +25,7 @@ from stepzero.spec.load import load_environment
 from stepzero.spec.view import View
 from support import scripted
 
-GIVEN = "given.json"
+GIVEN, HELD, HOLDING = "given.json", "held.json", "holding.json"
 REAL = ("lease_endpoint", "create_endpoint", "ask_endpoint", "remove_endpoint", "compare_endpoints")
 
 
@@ -37,6 +40,7 @@ def launch(resources: StageResources, argv: Sequence[str], env: Mapping[str, str
         return scripted.launch(resources, argv, env, log_line)
     pointer = pointer_uri(options["--use-case"], options["--run"], stage, label)
     try:
+        _wait_while_held(store, f"{stage} {label}")
         result = told if stage not in REAL else _real(store, stage, options)
     except StepzeroError as error:
         log_line(f"ERROR {error}")
@@ -49,6 +53,14 @@ def launch(resources: StageResources, argv: Sequence[str], env: Mapping[str, str
     reference = ResultReference(stage=stage, uri=uri, digest=uri, outcome=outcome, summary=result.get("summary", ""))
     store.write_json(pointer, {"result": reference.to_json()})
     return Finished(status=VERDICT_NO if outcome == "FAIL" else DONE)
+
+
+def _wait_while_held(store: Store, task: str) -> None:
+    """Stand still where a test wants to do something to this very task."""
+    if store.exists(HELD) and store.read_json(HELD)["task"] == task:
+        store.write_json(HOLDING, {"task": task, "pid": os.getpid()})
+        while store.exists(HELD):
+            time.sleep(0.1)
 
 
 def _real(store: Store, stage: str, options: Mapping[str, str]) -> dict[str, Any]:

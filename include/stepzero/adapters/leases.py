@@ -97,10 +97,17 @@ def read_status(store: Store, name: str) -> Status | None:
 def end_lease(store: Store, name: str) -> None:
     """Take a lease away; the host sees to the rest."""
     store.remove(_lease_uri(name))
+    store.remove_empty(f"{FOLDER}/{name}")
 
 
 def forget(store: Store, name: str) -> None:
-    """Remove all that is left of a name."""
+    """Remove what the host said of a name; a lease that somebody writes at this moment is left alone."""
+    store.remove(_status_uri(name))
+    store.remove_empty(f"{FOLDER}/{name}")
+
+
+def sweep_away(store: Store, name: str) -> None:
+    """Remove all that is left of a name, whatever it is."""
     store.remove(f"{FOLDER}/{name}")
 
 

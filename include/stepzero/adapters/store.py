@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -162,6 +162,12 @@ class Store:
         """Remove a file or folder; nothing happens when it is missing."""
         if self.exists(uri):
             self.files.rm(self.path(uri), recursive=True)
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder that holds nothing, not even a file that is being written; S3 has no such folders."""
+        if self.is_local:
+            with suppress(OSError):
+                Path(self.path(folder)).rmdir()
 
     @contextmanager
     def _explained(self, uri: str) -> Iterator[None]:

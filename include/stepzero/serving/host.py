@@ -32,6 +32,7 @@ from stepzero.adapters.leases import (
     leased_names,
     read_lease,
     read_status,
+    sweep_away,
     write_status,
 )
 from stepzero.core.errors import StepzeroError
@@ -45,6 +46,8 @@ log = logging.getLogger("stepzero")
 POLL_SECONDS = 0.3
 GRACE_SECONDS = 3.0
 """How long a process may take to end in order."""
+WRITING_SECONDS = 60.0
+"""A name with neither lease nor status is a lease that is being written; after so long its writer has died."""
 LOST = "its host was ended and started again"
 
 
@@ -71,6 +74,8 @@ class EndpointHost:
     def __init__(self, store: Store, environment: Environment, *, clock: Callable[[], float] = time.time) -> None:
         self.store, self.environment, self.clock = store, environment, clock
         self.running: dict[str, Running] = {}
+        self._unwritten: dict[str, float] = {}
+        """Names with neither lease nor status, and when they were first seen so."""
         self._client = httpx.Client(timeout=2.0, trust_env=False)
 
     def run(self, stop: threading.Event) -> None:
@@ -86,7 +91,9 @@ class EndpointHost:
 
     def look(self) -> None:
         """Do for every lease what is missing; trouble with one is no trouble of the others."""
-        for name in sorted({*self._leased(), *self.running}):
+        names = {*self._leased(), *self.running}
+        self._unwritten = {name: since for name, since in self._unwritten.items() if name in names}
+        for name in sorted(names):
             try:
                 self._look_after(name)
             except (StepzeroError, OSError) as error:
@@ -98,7 +105,7 @@ class EndpointHost:
         """Remove a lease that nobody can read: whoever wrote it gets no endpoint, and none is left."""
         log.error("endpoint %s: its lease cannot be read; it is removed", name)
         self._end(name)
-        forget(self.store, name)
+        sweep_away(self.store, name)
 
     def _leased(self) -> list[str]:
         try:
@@ -108,11 +115,15 @@ class EndpointHost:
             return []
 
     def _look_after(self, name: str) -> None:
-        lease = read_lease(self.store, name)
+        lease, status = read_lease(self.store, name), read_status(self.store, name)
+        if lease is None and status is None and name not in self.running:
+            self._await_writer(name)
+            return
+        self._unwritten.pop(name, None)
         if lease is None:
             self._remove(name, "its lease was ended")
             return
-        status = read_status(self.store, name) or self._say(lease, Status(state="reserved", since=self.clock()))
+        status = status or self._say(lease, Status(state="reserved", since=self.clock()))
         if self.clock() - status.since > lease.seconds:
             end_lease(self.store, name)
             self._remove(name, f"its lease ran out after {lease.seconds:g} s")
@@ -125,6 +136,13 @@ class EndpointHost:
             self._start(lease, status)
         elif status.state in {"starting", "healthy"}:
             self._fail(lease, status, LOST)
+
+    def _await_writer(self, name: str) -> None:
+        """Leave a lease alone that is not whole yet: a file comes to be beside its place and is then moved there."""
+        if self.clock() - self._unwritten.setdefault(name, self.clock()) > WRITING_SECONDS:
+            del self._unwritten[name]
+            sweep_away(self.store, name)
+            log.warning("endpoint %s: whoever wrote its lease has died; what was there is removed", name)
 
     def _start(self, lease: Lease, status: Status) -> None:
         with _free_port() as listening:
