@@ -23,3 +23,17 @@ def count(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
         session.range(10**13).selectExpr("sum(id * id)").collect()
     outcome = Outcome.FAIL if asked == "refuse" else Outcome.PASS
     return StageResult(values={"rows": rows}, verdict=Verdict(outcome=outcome, subject="toy"), summary=f"{rows} rows")
+
+
+@stage(sections=("source",), plan=("batch",), engine=Engine.SPARK)
+def through_s3(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """Read a landed batch, write it as a dataset, and read that back, all by Spark."""
+    from stepzero.adapters.batches import read_batch
+    from stepzero.adapters.spark import read_dataset, write_dataset
+
+    session, store = workspace.spark, workspace.store
+    rows = read_batch(session, store, workspace.plan.batch, use_case.source)
+    dataset = write_dataset(store, f"{workspace.folder}/rows", rows, rows=rows.count(), producer="toy")
+    again = read_dataset(session, store, dataset)
+    workspace.log.info("read back from %s", next(iter(again.inputFiles())).partition("://")[0])
+    return StageResult(outputs={"rows": dataset}, values={"rows": again.count()}, summary=f"{again.count()} rows")
