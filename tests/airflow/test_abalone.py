@@ -131,10 +131,9 @@ def test_a_good_run_says_who_won_and_how_sure_that_is(api_server: str, rivals: R
         nearest_neighbours="fold 0: ValueError: no luck",
     )
     run = DagBag(str(ROOT / "dags")).dags["abalone_age"].test()
-    found = states(run)
-    assert run.state == "success"
+    found, note = states(run), note_of(api_server, run)
+    assert run.state == "success", note
     assert found["compare.verdict"] == found["deploy"] == "success"
-    note = note_of(api_server, run)
     assert note.startswith("Deployed: version 1 of abalone_age serves")
     assert "xgboost wins by RMSE on" in note
     assert "is worse by" in note

@@ -67,8 +67,10 @@ class Contest:
         """Say who won, by how much, and how sure that is."""
         told = f"{self.winner} wins by {self._word} on {self.rows} test rows ({self._value(self.winner)})"
         if self.by_rule:
-            others = "; ".join(self._against(rival) for rival in self.rivals if rival.finding == TOGETHER)
-            return f"{told} by the declared tie rule: {self.best} has the best figure, and {others}."
+            tied = [rival for rival in self.rivals if rival.finding == TOGETHER]
+            others = ", ".join(f"{rival.name} {rival.difference:+.3f} {_room(rival)}" for rival in tied)
+            best = f"{self.best} has the best figure ({self._value(self.best)})"
+            return f"{told} by the declared tie rule: {best}, and these cannot be told apart from it: {others}."
         if not self.rivals:
             return f"{told}, and is alone."
         nearest = min(self.rivals, key=lambda rival: rival.difference)
@@ -94,11 +96,14 @@ class Contest:
         return f"{self.figures[name][self.metric].value:.3f}"
 
     def _against(self, rival: Rival) -> str:
-        room = f"[{rival.low:+.3f}, {rival.high:+.3f}]"
         figure = f"{rival.name} ({self._value(rival.name)})"
         if rival.finding == TOGETHER:
-            return f"{figure} cannot be told apart from {self.best}, difference {rival.difference:.3f} {room}"
-        return f"{figure}, is worse by {rival.difference:.3f} {room}, p {rival.p_adjusted:.2g}"
+            return f"{figure} cannot be told apart from {self.best}, difference {rival.difference:.3f} {_room(rival)}"
+        return f"{figure}, is worse by {rival.difference:.3f} {_room(rival)}, p {rival.p_adjusted:.2g}"
+
+
+def _room(rival: Rival) -> str:
+    return f"[{rival.low:+.3f}, {rival.high:+.3f}]"
 
 
 def judge(

@@ -109,7 +109,7 @@ def find_ending(context: Context, store: Store) -> Ending:
         return Ending(outcome="evaluated", sentence=told, good=True)
     if done:
         last = [*done, *decided][-1]
-        return _with_contest(_ended(store, last.stage, results[last], _quarantine(results)), results)
+        return _with_contest(_ended(store, last.stage, results[last], _quarantine(results)), results, store)
     skipped = [task.task_id for task in tasks if states.get(task.task_id) == "skipped"]
     if skipped:
         told = "Nothing landed in time, so there was nothing to do."
@@ -140,10 +140,11 @@ def _ended(store: Store, stage: str, result: dict[str, Any], quarantine: str) ->
     return Ending(outcome=outcome, sentence=f"{outcome.capitalize()}: {summary}{quarantine}", good=True)
 
 
-def _with_contest(ending: Ending, results: dict[StageOperator, dict[str, Any]]) -> Ending:
+def _with_contest(ending: Ending, results: dict[StageOperator, dict[str, Any]], store: Store) -> Ending:
     """Say who won, by how much and how sure that is, where models were compared through their endpoints."""
-    told = [result["summary"] for task, result in results.items() if task.stage == "compare_endpoints"]
-    return replace(ending, sentence=f"{ending.sentence} {told[0].removeprefix('FAIL: ')}") if told else ending
+    # The whole sentence: a result's summary is cut where it is long, and this one names all that are tied.
+    told = [values_of(store, one)["comparison"] for task, one in results.items() if task.stage == "compare_endpoints"]
+    return replace(ending, sentence=f"{ending.sentence.rstrip('.')}. {told[0]}") if told else ending
 
 
 def _declined(stage: str, summary: str) -> str:
