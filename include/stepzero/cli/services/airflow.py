@@ -64,7 +64,7 @@ def _defaults() -> dict[str, str]:
     return {
         "CORE__PARALLELISM": str(min(8, max(4, 2 * (os.cpu_count() or 1)))),
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         # A task whose process was killed is found after this long and tried again.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
@@ -73,7 +73,8 @@ def _defaults() -> dict[str, str]:
         "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+        # A file that changed is parsed at once; one that did not is parsed again only to see what it imports.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
     }
 
