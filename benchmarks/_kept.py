@@ -39,9 +39,16 @@ class Kept:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def has(self, part: str) -> bool:
+        """Tell whether a part is done."""
+        return self._path(part).is_file()
+
+    def _path(self, part: str) -> Path:
+        return self.folder / f"{part.replace(' ', '_').replace('/', '_')}.json"
+
     def get(self, part: str, compute: Callable[[], Any]) -> Any:
         """Return what is kept of a part, or compute and keep it; numbers come back to the last bit."""
-        path = self.folder / f"{part.replace(' ', '_').replace('/', '_')}.json"
+        path = self._path(part)
         if path.is_file():
             print(f"{part}: kept from before", flush=True)
             return json.loads(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ table that has nothing new: so a corrected file of one table needs no second cop
 | claims, customers: Data Wrangler to feature groups | *quality_gate* judges both first; then *features*, side by side |
 | create the data set | *dataset*: as known at the run's moment, split by policy, explored |
 | bias before training | *dataset.bias_before*; a limit that is broken stops the run before anything is learned |
+| SMOTE on gender, in a notebook | *dataset.mitigate*; *train.mitigate_decisions* shows all that it did |
 | train | *train*: search, evaluation on policies that nothing has seen, SHAP |
 | bias after training | *train.bias_after*: gates the promotion, which the reference's never did |
 | register the package with its reports | *register*: version, evidence, dossier |
@@ -24,9 +25,7 @@ batches said is kept in the feature groups: a run learns from all policies as th
 
 from airflow.sdk import TaskGroup
 
-from stepzero_airflow import daily, use_case
-from stepzero_airflow.stages import approve, await_batch, bias, deploy, explore, plan, prepare, register, report, train
-from stepzero_airflow.tables import ingest_features, join_features, prepare_table, publish_features, quality_gates
+from stepzero_airflow import daily, stages, tables, use_case
 
 claims_fraud = use_case("auto_claims_fraud")
 
@@ -34,20 +33,21 @@ claims_fraud = use_case("auto_claims_fraud")
 @claims_fraud.dag(schedule=daily("03:00"))
 def auto_claims_fraud() -> None:
     """Take two landed tables to a served champion."""
-    run = plan(claims_fraud, await_batch(claims_fraud))
-    checked = quality_gates(run)
+    run = stages.plan(claims_fraud, stages.await_batch(claims_fraud))
+    checked = tables.quality_gates(run)
     with TaskGroup("features", tooltip="Claims and customers, prepared side by side into their feature groups"):
-        claims = ingest_features(run, prepare_table(run, checked, "claims"), "claims")
-        customers = ingest_features(run, prepare_table(run, checked, "customers"), "customers")
-        published = publish_features(run, claims=claims, customers=customers)
+        claims = tables.ingest_features(run, tables.prepare_table(run, checked, "claims"), "claims")
+        customers = tables.ingest_features(run, tables.prepare_table(run, checked, "customers"), "customers")
+        published = tables.publish_features(run, claims=claims, customers=customers)
     with TaskGroup("dataset", tooltip="Training rows as known now, split by policy, explored and measured"):
-        prepared = prepare(run, join_features(run, claims=claims, customers=customers))
-        pictures, before = explore(run, prepared), bias(run, prepared)
-    model = train(run, prepared, after=[before])
-    version = register(run, model, bias=[before, bias(run, prepared, model)])
-    served = deploy(run, approve(run, version))
+        prepared = stages.prepare(run, tables.join_features(run, claims=claims, customers=customers))
+        pictures, before = stages.explore(run, prepared), stages.bias(run, prepared)
+        rows = stages.mitigate(run, prepared)
+    model = stages.mitigate(run, rows, stages.train(run, rows, after=[before]))
+    version = stages.register(run, model, bias=[before, stages.bias(run, rows, model)])
+    served = stages.deploy(run, stages.approve(run, version))
     published >> served  # a deployment is proved by a policy's id, too
-    report(run, pictures, served)
+    stages.report(run, pictures, served)
 
 
 auto_claims_fraud()

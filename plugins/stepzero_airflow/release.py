@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import Param
 
-from stepzero.spec.load import load_environment, use_case_names
+from stepzero.spec.load import batch_owners, load_environment
 from stepzero.spec.release import CORRECTIONS
 from stepzero_airflow.operators.release import ReleaseOperator
 from stepzero_airflow.steps import resources
@@ -22,13 +22,17 @@ def release_form() -> dict[str, Param]:
 
     A dry run is the default, so that a person sees what would go before anything goes.
     """
-    return {**_main(use_case_names()), **_which_rows()}
+    return {**_main(batch_owners()), **_which_rows()}
 
 
 def _main(names: list[str]) -> dict[str, Param]:
     return {
         "use_case": Param(
-            names[0] if names else None, type="string", enum=names, title="Use case", description="Whose batch it is."
+            names[0] if names else None,
+            type="string",
+            enum=names,
+            title="Use case",
+            description="Whose batch it is; where a use case has several tables, which of them.",
         ),
         "batch": Param(
             type="string",

@@ -154,9 +154,28 @@ def bias(run: Run, prepared: XComArg, model: XComArg | None = None, *, compared:
         return _output(_stage(run, "bias", inputs, task_id="bias_after", cell="after"))
 
 
-def mitigate(run: Run, prepared: XComArg) -> XComArg:
-    """Weigh or repeat training rows as `bias.mitigate` says; takes the place of `prepared` in what follows."""
-    return _output(_stage(run, "mitigate", {"prepared": prepared}))
+def mitigate(run: Run, prepared: XComArg, model: XComArg | None = None) -> XComArg:
+    """Mitigate bias as `bias.mitigate` says, of rows before `train` and, with `model`, of decisions after it.
+
+    What is returned takes the place of `prepared`, or of `model`, in what follows. A flow calls it at both places, so
+    that the method is chosen in the use case: ``reweighing`` and ``oversampling`` change rows, and then it is measured
+    what that did to decisions; ``thresholds`` leave rows as they are. Where a use case declares none, there is no
+    step, and what was given is returned.
+
+    Args:
+        run: A run that has a plan.
+        prepared: What `prepare` returned; with `model`, what this returned for it.
+        model: What `train` returned; the task stands in its group.
+    """
+    declared = run.flow.spec.bias.mitigate if run.flow.spec.bias else None
+    if model is None:
+        changes_rows = declared is not None and declared.method != "thresholds"
+        return _output(_stage(run, "mitigate", {"prepared": prepared})) if changes_rows else prepared
+    if declared is None:
+        return model
+    inputs = {"prepared": prepared, "evaluated": model, "tuned": model.operator.inputs["tuned"]}  # type: ignore[attr-defined]
+    with _group_of(model):
+        return _output(_stage(run, "mitigate_decisions", inputs, once=["tuned"]))
 
 
 def train(run: Run, prepared: XComArg, *, after: Sequence[XComArg] = ()) -> XComArg:

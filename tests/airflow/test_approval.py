@@ -20,7 +20,7 @@ def test_data_are_no_markdown() -> None:
         "gates": {EVIL: EVIL},
         "champion": None,
     }
-    body = approval_body(told, values, {}, {"airflow": "http://127.0.0.1/dags/d/runs/r"})
+    body = approval_body(told, values, {"airflow": "http://127.0.0.1/dags/d/runs/r"})
     assert "](javascript" not in body
     assert "<img" not in body.replace("\\<img", "")
     assert "\n# Approved" not in body

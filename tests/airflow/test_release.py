@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from stepzero.core.errors import InputError, SpecError
-from stepzero_airflow.operators.release import asked_form
+from stepzero_airflow.operators.release import ReleaseOperator, asked_form
 from support import quarantine
 from support.stack import ROOT
 
@@ -50,7 +52,9 @@ def test_form_shows_the_main_fields_and_begins_with_a_dry_run(airflow_database: 
     ]
     assert all(schema["title"] and dag.params.get_param(name).description for name, schema in fields.items())
     assert dag.params["dry_run"] is True
-    assert "credit_card_fraud" in fields["use_case"]["enum"]
+    owners = fields["use_case"]["enum"]
+    assert {"credit_card_fraud", "auto_claims_fraud.claims", "auto_claims_fraud.customers"} <= set(owners)
+    assert "auto_claims_fraud" not in owners, "its batches are those of its tables"
     assert [task.task_id for task in dag.tasks] == ["release"]
     assert dag.tasks[0].pool == "spark"
 
@@ -75,3 +79,18 @@ def test_what_the_form_cannot_check_is_told(store: Store) -> None:
         asked_form(form | {"why": "x"}, "")
     with pytest.raises(SpecError, match="batch"):
         asked_form({"batch": ""}, "anna")
+
+
+def test_a_table_is_told_apart_from_its_use_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[Any] = []
+    monkeypatch.setattr(ReleaseOperator, "launch", lambda *given: launched.append(given[1:]) or {"summary": "done"})
+    monkeypatch.setattr(ReleaseOperator, "_note", lambda *_: None)
+    operator = ReleaseOperator(task_id="release")
+    run = SimpleNamespace(
+        triggering_user_name="anna", run_id="r1", run_type="manual", run_after=datetime(2026, 11, 21, tzinfo=UTC)
+    )
+    params = {"use_case": "auto_claims_fraud.claims", "batch": "2026-11-21", "dry_run": True}
+    operator.perform({"params": params, "dag_run": run, "dag": SimpleNamespace(dag_id="quarantine_release")})  # type: ignore[typeddict-item]
+    ((_, _, extra),) = launched
+    assert (operator.use_case, operator.parameters["table"]) == ("auto_claims_fraud", "claims")
+    assert json.loads(extra[extra.index("--form") + 1]) == {"batch": "2026-11-21", "table": "claims"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -13,20 +14,50 @@ def test_bias_is_measured_before_and_after_training_and_what_promotes_waits(airf
     @fraud.dag()
     def measured() -> None:
         run = stages.plan(fraud, stages.await_batch(fraud))
-        prepared = stages.mitigate(run, stages.prepare(run, stages.quality_gate(run)))
+        prepared = stages.prepare(run, stages.quality_gate(run))
+        assert stages.mitigate(run, prepared) is prepared, "nothing is declared"
         before = stages.bias(run, prepared)
         model = stages.train(run, prepared, after=[before])
         stages.register(run, model, bias=[before, stages.bias(run, prepared, model)])
 
     tasks = measured().task_dict
-    assert tasks["mitigate"].upstream_task_ids == {"prepare"}
-    assert tasks["bias_before"].upstream_task_ids == {"mitigate"}
+    assert "mitigate" not in tasks
+    assert tasks["bias_before"].upstream_task_ids == {"prepare"}
     after = tasks["train.bias_after"]
-    assert after.upstream_task_ids == {"mitigate", "train.evaluate"}
+    assert after.upstream_task_ids == {"prepare", "train.evaluate"}
     assert after.cell != tasks["bias_before"].cell
     assert {"train.bias_after", "bias_before"} <= tasks["register"].upstream_task_ids
     assert "bias_before" in tasks["train.cells"].upstream_task_ids, "nothing is learned beyond a limit of the labels"
     assert not after.go_on, "a limit that is broken stops the run"
+
+
+def test_the_use_case_chooses_where_bias_is_mitigated(airflow_database: Path) -> None:
+    """Of rows before training, with what it did to decisions told after it; or of decisions alone."""
+    from stepzero.spec.bias import Mitigate
+    from stepzero_airflow import stages, use_case
+
+    claims = use_case("auto_claims_fraud")
+    declared = claims.spec.bias
+    assert declared is not None
+    by_groups = Mitigate(method="thresholds", facet="customer_gender_female")
+    spec = claims.spec.model_copy(update={"bias": declared.model_copy(update={"mitigate": by_groups})})
+    changed = replace(claims, spec=spec)
+
+    @changed.dag()
+    def mitigated() -> None:
+        run = stages.plan(changed, stages.await_batch(changed))
+        prepared = stages.prepare(run, stages.quality_gate(run))
+        rows = stages.mitigate(run, prepared)
+        assert rows is prepared
+        model = stages.mitigate(run, rows, stages.train(run, rows))
+        stages.register(run, model, bias=[stages.bias(run, rows, model)])
+
+    tasks = mitigated().task_dict
+    assert "mitigate" not in tasks
+    assert tasks["train.mitigate_decisions"].upstream_task_ids == {"prepare", "train.evaluate", "train.tune"}
+    assert tasks["train.bias_after"].upstream_task_ids == {"prepare", "train.mitigate_decisions"}
+    registered = {"prepare", "train.mitigate_decisions", "train.bias_after", "train.baseline", "quality_gate"}
+    assert tasks["register"].upstream_task_ids == registered
 
 
 def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: Path) -> None:

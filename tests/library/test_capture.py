@@ -91,6 +91,14 @@ def test_what_was_asked_and_answered_is_read_again(store: Store) -> None:
     assert capture.counts() == {"requests": 2, "rows": 3, "written": 3, "dropped": 0, "waiting": 0}
 
 
+def test_a_decision_is_kept_as_it_was_made_where_groups_have_thresholds_of_their_own(store: Store) -> None:
+    capture = capture_of(store)
+    scores, lines = np.array([0.4, 0.4, 0.6]), np.array([0.3, 0.5, 0.7])
+    assert capture.offer(answered("a", rows=3, scores=scores, lines=lines))
+    assert capture.flush()
+    assert captured(store).set_index(ID)[DECISION].to_dict() == {"a.0": 1, "a.1": 0, "a.2": 0}
+
+
 @pytest.mark.parametrize(
     ("body", "ids"),
     [

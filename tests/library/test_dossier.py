@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,6 +129,46 @@ def test_the_page_is_whole_in_itself_and_takes_nothing_from_data_as_html(
     ):
         assert words in seen.words, words
     assert write_dossier(dossier, workspace) == outputs
+
+
+def test_mitigation_is_told_with_every_metric_whichever_way_it_went(
+    bench: Bench, inputs: dict[str, StageInput], workspace: Workspace
+) -> None:
+    one = {"value": 0.25, "low": 0.125, "high": 0.5}
+    told = {
+        "method": "reweighing",
+        "facet": EVIL,
+        "time": "after",
+        "what": "decisions on held-out rows",
+        "sentence": "1 of 2 metrics came nearer to no difference, 1 went further (AD)",
+        "changes": [
+            {"facet": EVIL, "metric": "DPPL", "before": 0.0625, "after": 0.03125, "direction": "nearer"},
+            {"facet": EVIL, "metric": "AD", "before": 0.0, "after": "Infinity", "direction": "further"},
+        ],
+        "figures": [{"metric": "f1", "before": one, "after": one | {"value": 0.375}}],
+        "thresholds": {"all": 0.05},
+    }
+    evaluated = inputs["evaluated"]
+    drawn = write_file(bench.store, "drawn/mitigation.png", b"\x89PNG told")
+    outputs = {**evaluated.outputs, "mitigation_picture": drawn}
+    mitigated = replace(evaluated, outputs=outputs, values={**evaluated.values, "mitigation": told})
+    made = make_dossier(bench.use_case, "3", {**inputs, "evaluated": mitigated}, {"sentence": "the first"}, workspace)
+    assert made["mitigation"] == [told | {"picture": drawn.to_json()}]
+    with bench.store.open(write_dossier(made, workspace)["dossier_page"].uri) as stream:
+        seen = Seen(stream.read())
+    assert "script" not in seen.tags
+    for words in (
+        told["sentence"],
+        "+0.0625",
+        "+0.0312",
+        "Infinity",
+        "further",
+        "0.250 (0.125",
+        "0.375 (0.125",
+        "0.05",
+    ):
+        assert str(words) in seen.words, words
+    assert not re.search(r"(?i)bias (is )?(fixed|solved|removed)|unbiased", seen.words)
 
 
 def test_the_decision_is_filled_in(bench: Bench, dossier: dict[str, Any], workspace: Workspace) -> None:

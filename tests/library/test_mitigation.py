@@ -18,17 +18,23 @@ from stepzero.core.stages import StageResult
 from stepzero.learning.bias import BiasReport, report_after, report_before
 from stepzero.learning.bias_comparison import compare_reports, comparison_picture, comparison_text
 from stepzero.learning.folds import ALL, fold_data, make_fold
+from stepzero.learning.group_thresholds import GroupThresholds
+from stepzero.learning.model import ScoringModel, load_model
 from stepzero.learning.prior import Prior
 from stepzero.learning.table import make_table
+from stepzero.learning.transform import Transformer
 from stepzero.measures.bias import FacetRows, measure_before
+from stepzero.measures.decisions import f1
 from stepzero.measures.mitigation import matching_threshold, oversampling, reweighing
 from stepzero.spec.bias import Bias
 from stepzero.spec.data import Pipeline, Problem
 from stepzero.spec.load import validate
+from stepzero.spec.training import Promote
 from stepzero.spec.use_case import UseCase
 from support.cards import Bench, as_input, cards, made_up_cards, prepared
 from support.claims import oversampled_rows, reference_rows
 
+FRAUDS = Problem(kind="classification", target="Class", positive=1)
 FRAUD = Problem(kind="classification", target="fraud", positive=1)
 BY_WOMAN = Bias.model_validate({"favourable": 0, "facets": {"woman": 1}})
 CELLS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=0, max_size=60).map(
@@ -145,7 +151,7 @@ def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone
     before, after = (read_frame(bench.store, one.outputs["train"]) for one in (bench.prepared, mitigated))
     pd.testing.assert_frame_equal(after.drop(columns="_fit_weight"), before)
     assert mitigated.outputs["test"] == bench.prepared.outputs["test"]
-    changes = {change["metric"]: change for change in mitigated.values["changes"]}
+    changes = {change["metric"]: change for change in mitigated.values["mitigation"]["changes"]}
     assert changes["DPL"]["after"] == pytest.approx(0, abs=1e-12)
     assert changes["DPL"]["direction"] == "nearer"
     assert changes["CI"]["direction"] == "same"
@@ -176,7 +182,7 @@ def test_repeated_rows_are_in_fits_only_and_never_in_validation(bench: Bench) ->
     frame = read_frame(bench.store, mitigated.outputs["train"])
     high = (frame["Amount"] > 100).to_numpy()
     assert frame.loc[high, "_copies"].sum() == frame.loc[~high, "_copies"].sum()
-    changes = {change["metric"]: change for change in mitigated.values["changes"]}
+    changes = {change["metric"]: change for change in mitigated.values["mitigation"]["changes"]}
     assert changes["CI"]["after"] == 0
     table = make_table(frame, bench.use_case.problem, None)  # type: ignore[arg-type]
     for name in ("0", ALL):
@@ -196,22 +202,97 @@ def test_thresholds_of_groups_are_chosen_out_of_fold_and_measured_on_untouched_r
     with_method(bench, method="thresholds", equalise=equalise)
     tuned, evaluated = trained
     inputs = {"evaluated": as_input("evaluate", evaluated), "tuned": [as_input("tune", tuned)]}
-    found = bench.run("mitigate", inputs)
-    chosen = found.values["thresholds"]
-    assert chosen["all"] == evaluated.values["winner"]["threshold"]
+    found = bench.run("mitigate_decisions", inputs)
+    told, chosen = found.values["mitigation"], found.values["winner"]["groups"]
+    line = evaluated.values["winner"]["threshold"]
     train = read_frame(bench.store, bench.prepared.outputs["train"])
     prior = Prior(**evaluated.values["winner"]["prior"])
     assert prior.trained_share > 2 * prior.true_share
     score = prior.correct(read_frame(bench.store, tuned.outputs["out_of_fold"])["score"].to_numpy())
     counted = (train["Class"] == 0).to_numpy() if equalise == "recall" else np.ones(len(train), dtype=bool)
     high = (train["Amount"] > 100).to_numpy()
-    wanted = (score[counted] >= chosen["all"]).mean()
+    wanted = (score[counted] >= line).mean()
     for name, group in (("disfavoured", high), ("favoured", ~high)):
         rows = group & counted
         assert abs((score[rows] >= chosen[name]).mean() - wanted) <= 0.5 / rows.sum() + 1e-12
-    assert len(found.values["changes"]) == 13
+        assert told["thresholds"][f"Amount {name}"] == chosen[name]
+    assert len(told["changes"]) == 13
+    assert {one["metric"] for one in told["figures"]} >= {"f1", "precision", "recall", "roc_auc", "average_precision"}
     with pytest.raises(StageError, match=r"tuned cells to choose thresholds from: got none\. Allowed: the winner's"):
-        bench.run("mitigate", {**inputs, "tuned": []})
+        bench.run("mitigate_decisions", {**inputs, "tuned": []})
+
+
+def test_thresholds_of_groups_are_part_of_the_model_and_of_all_that_is_said_of_its_decisions(
+    bench: Bench, trained: tuple[StageResult, StageResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_method(bench, method="thresholds")
+    tuned, evaluated = trained
+    planted = GroupThresholds(column="Amount", kind="double", above=100, disfavoured=0.0, favoured=2.0)
+    monkeypatch.setattr("stepzero.stages.mitigate_decisions.choose_group_thresholds", lambda *_: planted)
+    found = bench.run(
+        "mitigate_decisions", {"evaluated": as_input("evaluate", evaluated), "tuned": [as_input("tune", tuned)]}
+    )
+    test = read_frame(bench.store, bench.prepared.outputs["test"])
+    plain, model = (load_model(bench.store, one.outputs["model"]) for one in (evaluated, found))
+    assert plain.groups is None
+    assert model.groups == planted
+    assert (model.score(test) == plain.score(test)).all(), "scores are those of the model that was evaluated"
+    decided = (test["Amount"] > 100).to_numpy()
+    assert (model.decide(test) == decided).all()
+    assert (plain.decide(test) != decided).any()
+    target = (test["Class"] == 1).to_numpy().astype(int)
+    assert found.values["winner"]["metrics"]["f1"]["value"] == pytest.approx(f1(target, decided))
+    measured = bench.run("bias", {"evaluated": as_input("mitigate_decisions", found)})
+    assert measured.values == report_after(test, decided, FRAUDS, bench.use_case.bias).to_values()  # type: ignore[arg-type]
+    bench.use_case, kept = bench.use_case.model_copy(update={"promote": Promote(require={"f1": 0.5})}), bench.use_case
+    judged = bench.run(
+        "mitigate_decisions", {"evaluated": as_input("evaluate", evaluated), "tuned": [as_input("tune", tuned)]}
+    )
+    bench.use_case = kept
+    assert judged.verdict is not None
+    assert "require f1" in judged.verdict.sentence(), "the gates judge the decisions that are made"
+
+
+def test_a_facet_that_models_do_without_is_asked_for_where_groups_have_thresholds() -> None:
+    groups = GroupThresholds(column="woman", kind="int", values=(1,), disfavoured=0.2, favoured=0.4)
+    model = ScoringModel(features={"x": "double"}, transformer=Transformer(), estimator=None, groups=groups)
+    assert model.asked == {"x": "double", "woman": "int"}
+    aside = pd.DataFrame({"x": [0.0, 1.0], "_woman": [1, 0]})
+    assert list(model.asked_of(aside).columns) == ["x", "woman"]
+    assert list(groups.lines(aside)) == list(groups.lines(model.asked_of(aside))) == [0.2, 0.4]
+    assert list(groups.lines_of(np.array([1.0, 0.0, np.nan]))) == [0.2, 0.4, 0.4], "no value: one of the others"
+    assert GroupThresholds.from_json(groups.to_json()) == groups
+    with pytest.raises(InputError, match=r"got no woman\. Allowed: the column woman, which says to which group"):
+        groups.lines(aside[["x"]])
+
+
+def test_what_mitigated_rows_did_to_decisions_is_told_beside_the_same_model_without(bench: Bench) -> None:
+    """The model that is compared with is the one that plain rows give: nothing of the weights is left in it."""
+    with_method(bench, method="reweighing")
+    plain = bench.evaluate(bench.tune("none", "logistic_regression"))
+    mitigated, kept = bench.run("mitigate", {}), bench.prepared
+    bench.prepared = as_input("mitigate", mitigated)
+    try:
+        tuned = bench.tune("none", "logistic_regression")
+        evaluated = bench.evaluate(tuned)
+        found = bench.run(
+            "mitigate_decisions", {"evaluated": as_input("evaluate", evaluated), "tuned": [as_input("tune", tuned)]}
+        )
+    finally:
+        bench.prepared = kept
+    told = found.values["mitigation"]
+    assert told["thresholds"] == {
+        "all, without mitigation": pytest.approx(plain.values["winner"]["threshold"], rel=1e-9),
+        "all": evaluated.values["winner"]["threshold"],
+    }
+    figures = {one["metric"]: one for one in told["figures"]}
+    for name, before in plain.values["winner"]["metrics"].items():
+        assert figures[name]["before"] == pytest.approx(before), name
+        assert figures[name]["after"] == evaluated.values["winner"]["metrics"][name]
+    assert found.outputs["model"] == evaluated.outputs["model"]
+    assert found.verdict == evaluated.verdict
+    text = bench.store.read_text(found.outputs["mitigation_text"].uri)
+    assert all(change["metric"] in text for change in told["changes"])
 
 
 def test_reweighing_needs_models_that_take_weights(tmp_path: Path) -> None:

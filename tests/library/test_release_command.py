@@ -15,6 +15,7 @@ from stepzero.cli.app import app
 from stepzero.cli.run_results import find_run
 from stepzero.core.errors import InputError
 from support.quarantine import NAME, USE_CASE, check_balance, judged
+from support.stack import ROOT
 
 BATCH = ["release", "2026-11-21", "--use-case", NAME]
 
@@ -61,3 +62,21 @@ def test_rows_can_be_taken_away_to_correct_them(store: Store, tmp_path: Path) ->
     assert file.read_text().startswith("_row_id,_reasons,id,amount,country\n")
     file.write_text("id\n1\n")
     assert "Allowed: the columns _row_id, _reasons, id" in run("--corrections", str(file), "--why", "x", status=1)
+
+
+def test_rows_of_one_of_several_tables_go_by_its_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPZERO_INCLUDE", str(ROOT / "include"))
+    customers = judged(store, name="auto_claims_fraud.customers")
+    asked = ["release", "2026-11-21", "--why", "seen by the bank", "--json", "--use-case"]
+    done = CliRunner().invoke(app, [*asked, "auto_claims_fraud.customers"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output.splitlines()[-1])["released"] == 6
+    (release,) = releases_of(store, "auto_claims_fraud.customers", customers)
+    assert release.count == 6
+    done = CliRunner().invoke(app, [*asked, "auto_claims_fraud"])
+    assert done.exit_code != 0
+    assert (
+        "table of auto_claims_fraud whose rows are to be released: got none. Allowed: auto_claims_fraud.claims, "
+        "auto_claims_fraud.customers. Do: name the table, too: auto_claims_fraud.claims"
+        in " ".join(done.output.split())
+    )

@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from stepzero.adapters.feast_catalogue import Published
 from stepzero.adapters.online_features import EVENT, KNOWN, RecordId
 from stepzero.adapters.store import Store
 from stepzero.core.errors import ServiceError, bare
+from stepzero.learning.group_thresholds import GroupThresholds
+from stepzero.learning.model import ScoringModel
+from stepzero.learning.transform import Transformer
+from stepzero.serving.invocation import Prediction, answer, predict
 from stepzero.serving.lookup import Looked, OnlineFeatures
 from stepzero.serving.rows import Form, RequestError, parse_request, typed_rows
+from stepzero.serving.versions import Served
 from stepzero.spec.load import validate
 from stepzero.spec.serve import Lookup
 
@@ -219,3 +226,27 @@ def test_text_ids_are_text() -> None:
     assert rows == [[9.5, 3.0, 40.0, 1.5]]
     with pytest.raises(RequestError, match=r"row 0 field policy: got 7\. Allowed: text \(string\)"):
         complete(online(reader, "string", customers={}), [{"policy": 7, "amount": 9.5, "hour": 3}])
+
+
+def test_a_group_that_no_model_sees_is_looked_up_to_decide_by_its_threshold() -> None:
+    """Set aside from the features, still known of the record; a row that brings its features must say it itself."""
+    rows = pd.DataFrame({"amount": [1.0, 9.5, 3.0, 8.0], "hour": [4.0, 3.0, 1.0, 2.0]})
+    estimator = LogisticRegression().fit(rows.to_numpy(), [0, 1, 0, 1])
+    groups = GroupThresholds(column="age", kind="int", values=(50,), disfavoured=0.0, favoured=1.0)
+    features = {"amount": "double", "hour": "int"}
+    model = ScoringModel(
+        features=features, transformer=Transformer().fit(rows), estimator=estimator, threshold=0.5, groups=groups
+    )
+    served = Served("3", "m" * 32, 0.5, model, online=online(features=model.asked))
+
+    def asked(*instances: dict[str, Any]) -> Prediction:
+        return predict(served, parse_request(json.dumps({"instances": instances}).encode(), "application/json"), 10)
+
+    found = asked({"policy": 7}, {"policy": 8}, {"amount": 9.5, "hour": 3, "age": 50})
+    told = json.loads(bytes(answer(found, "").body))
+    assert told["decisions"] == [0, 1, 1]
+    assert told["thresholds"] == [1.0, 0.0, 0.0]
+    assert "threshold" not in told
+    assert told["scores"][0] == told["scores"][2] == model.score(pd.DataFrame({"amount": [9.5], "hour": [3]}))[0]
+    with pytest.raises(RequestError, match="row 0 field age: got missing"):
+        asked({"amount": 9.5, "hour": 3})

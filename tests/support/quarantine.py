@@ -48,8 +48,10 @@ def bad() -> pd.DataFrame:
     )
 
 
-def judged(store: Store, accepted: pd.DataFrame | None = None, partition: str = "2026-11-21") -> Accepted:
-    """Enter a batch as the gate would have."""
+def judged(
+    store: Store, accepted: pd.DataFrame | None = None, partition: str = "2026-11-21", name: str = NAME
+) -> Accepted:
+    """Enter a batch as the gate would have, under the name of its use case or of one of several tables."""
     store.write_text("landing/toy/day.csv", "as it landed")
     batch = make_batch(store, ["landing/toy/day.csv"], partition)
     rows = good() if accepted is None else accepted
@@ -63,7 +65,7 @@ def judged(store: Store, accepted: pd.DataFrame | None = None, partition: str = 
         as_of="2026-11-21T02:00:00+00:00",
         run="r1",
     )
-    accept(store, NAME, entry)
+    accept(store, name, entry)
     return entry
 
 

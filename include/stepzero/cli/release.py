@@ -21,7 +21,9 @@ from stepzero.spec.release import ReleaseForm
 def release(  # noqa: PLR0913 - a command has one argument for each thing that a person says
     batch: Annotated[str, typer.Argument(help="Partition or file name of an accepted batch.")],
     *,
-    use_case: Annotated[str, typer.Option(help="Name of a file in include/usecases.")] = "credit_card_fraud",
+    use_case: Annotated[
+        str, typer.Option(help="Name of a file in include/usecases; NAME.TABLE of several.")
+    ] = "credit_card_fraud",
     reason: Annotated[
         list[str] | None, typer.Option(help="Rule that is forgiven; may be repeated; all if none.")
     ] = None,

@@ -57,19 +57,29 @@ def print_results(found: RunResults) -> None:
     console = Console(width=max(Console().width, _WIDTH))
     if found.table:
         console.print(_table(found))
-    for sentence in _contest(found):
+    for sentence in [*_contest(found), *_mitigation(found)]:
         console.print(sentence, markup=False, highlight=False)
     if found.verdict:
         console.print(found.verdict, markup=False, highlight=False)
     winner = found.champion
     if winner:
         line = "" if winner["threshold"] is None else f", threshold {winner['threshold']:.4g}"
+        if groups := winner.get("groups"):
+            line = (
+                f", threshold {groups['disfavoured']:.4g} for {groups['column']}, {groups['favoured']:.4g} for others"
+            )
         console.print(
             f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}{line}",
             markup=False,
             highlight=False,
         )
     console.print(f"{found.use_case} {found.run}: {found.outcome}", markup=False, highlight=False)
+
+
+def _mitigation(found: RunResults) -> list[str]:
+    """Return what mitigation did to the bias of decisions, in one sentence that names what went further away."""
+    told = found.values("mitigate_decisions").get("mitigation")
+    return [f"{told['method']} by {told['facet']}, {told['what']}: {told['sentence']}"] if told else []
 
 
 def _contest(found: RunResults) -> list[str]:

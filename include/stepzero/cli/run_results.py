@@ -21,6 +21,7 @@ NUMBER_METRICS = ("rmse", "mae", "r2", "accuracy")
 FAILED_AT = {
     "quality_gate": "failed at the gate",
     "evaluate": "not promoted",
+    "mitigate_decisions": "not promoted",
     "compare_endpoints": "not promoted",
     "bias": "not promoted",
     "register": "not better than the champion",
@@ -149,8 +150,9 @@ class RunResults:
 
     @property
     def judged(self) -> dict[str, Any]:
-        """Return what chose the winner: the comparison through endpoints, where there was one, else `evaluate`."""
-        return self.values("compare_endpoints") or self.values("evaluate")
+        """Return what chose the winner, or changed its decisions: the last of the stages that do."""
+        last = ("compare_endpoints", "mitigate_decisions", "evaluate")
+        return next((values for stage in last if (values := self.values(stage))), {})
 
     @property
     def champion(self) -> dict[str, Any] | None:
@@ -163,6 +165,7 @@ class RunResults:
             "model": winner["model"],
             "version": str(self.values("register").get("version", "")),
             "threshold": winner["threshold"],
+            **({"groups": winner["groups"]} if winner.get("groups") else {}),
             "metrics": {name: _number(value) for name, value in winner.get("metrics", {}).items()},
         }
 

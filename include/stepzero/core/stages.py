@@ -54,6 +54,7 @@ STAGES: dict[str, str] = {
     "explore": "stepzero.stages.explore:explore",
     "bias": "stepzero.stages.bias:bias",
     "mitigate": "stepzero.stages.mitigate:mitigate",
+    "mitigate_decisions": "stepzero.stages.mitigate_decisions:mitigate_decisions",
     "baseline": "stepzero.stages.baseline:baseline",
     "reference": "stepzero.stages.reference:reference",
     "batch_skew": "stepzero.stages.skew:batch_skew",

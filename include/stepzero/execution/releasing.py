@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.releases import find_entry
+from stepzero.core.errors import InputError, SpecError, bare
 from stepzero.execution.execute import Request, execute
 from stepzero.execution.planning import PlanRequest, commit_plan
 from stepzero.execution.planning_parts import referenced_datasets
@@ -25,13 +26,23 @@ if TYPE_CHECKING:
 def plan_release(asked: PlanRequest, store: Store, environment: Environment) -> Plan:
     """Freeze which batch a release is about, or find what its run froze before.
 
-    The use case is a name, the path of a YAML file, or ``USE_CASE.TABLE`` where there are several tables.
+    The use case is a name, the path of a YAML file, or ``USE_CASE.TABLE`` where there are several tables; the form may
+    name the table instead.
 
     Raises:
         InputError: No accepted batch is called so.
-        SpecError: There is no such use case, or it has no such table.
+        SpecError: There is no such use case, or it has no such table, or several of which none is named.
     """
     use_case, table = _named(asked.use_case)
+    table = table or str(asked.form.get("table") or "")
+    if use_case.tables and not table:
+        names = [ledger_name(use_case.name, one) for one in use_case.tables]
+        raise SpecError(
+            f"table of {use_case.name} whose rows are to be released",
+            value=bare("none"),
+            allowed=", ".join(names),
+            action=f"name the table, too: {names[0]}",
+        )
     entry = find_entry(store, ledger_name(use_case.name, table), str(asked.form.get("batch") or ""))
     batch = Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
     quality = use_case.of_table(table).quality if table else use_case.quality
@@ -96,7 +107,6 @@ def quarantine_csv(store: Store, use_case: str, batch: str) -> tuple[str, int]:
     """
     from stepzero.adapters.quarantine import read_quarantine
     from stepzero.adapters.releases import released_ids, releases_of
-    from stepzero.core.errors import InputError, bare
     from stepzero.core.references import Reference
 
     entry = find_entry(store, use_case, batch)

@@ -54,6 +54,7 @@ def make_dossier(
         "choice": evaluated.values.get("choice"),
         "champion": dict(champion),
         "bias": [_bias(one) for one in inputs.get("bias", ())],
+        "mitigation": [_mitigation(one) for one in (inputs["prepared"], evaluated) if "mitigation" in one.values],
         **told,
         "lineage": _lineage(inputs),
         "environment": _environment(store, evaluated, plan),
@@ -86,9 +87,10 @@ def shown_files() -> dict[str, str]:
 def read_pictures(store: Store, dossier: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the pictures of the evaluation, by name without ending, and of bias: ``bias_before``, ``bias_after``."""
     found = {}
-    for one in dossier.get("bias") or ():
-        with store.open(one["picture"]["uri"]) as stream:
-            found[f"bias_{one['time']}"] = bytes(stream.read())
+    for part in ("bias", "mitigation"):
+        for one in dossier.get(part) or ():
+            with store.open(one["picture"]["uri"]) as stream:
+                found[f"{part}_{one['time']}"] = bytes(stream.read())
     if not dossier.get("pictures"):
         return found
     for file in manifest_of(store, Reference.from_json(dossier["pictures"]))["files"]:
@@ -117,6 +119,11 @@ def _bias(one: StageInput) -> dict[str, Any]:
         "report": one.output("analysis.json").to_json(),
         "picture": one.output("bias.png").to_json(),
     }
+
+
+def _mitigation(one: StageInput) -> dict[str, Any]:
+    """Return what mitigation did to labels, or to decisions, with the picture as a reference."""
+    return dict(one.values["mitigation"]) | {"picture": one.output("mitigation_picture").to_json()}
 
 
 def _data(inputs: Mapping[str, Any], plan: Any) -> dict[str, Any]:

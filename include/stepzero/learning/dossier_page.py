@@ -53,6 +53,7 @@ def dossier_page(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> b
         _probabilities(dossier, pictures),
         _explanation(dossier, pictures),
         _bias(dossier, pictures),
+        _mitigation(dossier, pictures),
         _data(dossier),
         _origin(dossier),
     )
@@ -246,6 +247,34 @@ def _bias(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup |
         parts.append(_bias_table(one))
     parts.append(text("Each metric is one way to look at it. One within its limit does not say that bias is gone."))
     return section("Bias", *parts)
+
+
+def _mitigation(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
+    """Return every metric without mitigation and with it, whichever way it went."""
+    found = dossier.get("mitigation") or ()
+    if not found:
+        return None
+    parts: list[object] = [text(f"Method: {found[0]['method']} by {found[0]['facet']}. No metric is left out.")]
+    for one in found:
+        what = f"{one['what'][:1].upper()}{one['what'][1:]}"
+        parts.append(text(f"{what}: {one['sentence']}."))
+        parts += _pictures(pictures, {f"mitigation_{one['time']}": f"{what}, without mitigation and with it"})
+        rows: list[list[object]] = [
+            [f"{each['metric']} of {each['facet']}", _metric(each["before"]), _metric(each["after"]), each["direction"]]
+            for each in one["changes"]
+        ]
+        rows += [
+            [
+                TITLES.get(figure["metric"], figure["metric"]),
+                _interval(figure["before"]),
+                _interval(figure["after"]),
+                "",
+            ]
+            for figure in one["figures"]
+        ]
+        rows += [[f"threshold of {who}", None, f"{line:.4g}", ""] for who, line in one["thresholds"].items()]
+        parts.append(table(["what", "without", "with", "to no difference"], rows))
+    return section("Mitigation of bias", *parts)
 
 
 def _bias_table(one: Mapping[str, Any]) -> Markup:

@@ -56,6 +56,8 @@ class Cell:
     also: dict[str, Interval] = field(default_factory=dict)
     """Brier scores and cost on the held-out rows, where they can be told."""
     fold_scores: tuple[float, ...] = ()
+    lines: Floats | None = None
+    """The threshold of each held-out row, where groups have their own."""
 
     @property
     def name(self) -> str:
@@ -78,7 +80,7 @@ class Cell:
     @property
     def decisions(self) -> Booleans:
         """Return which held-out rows count as positive."""
-        decided: Booleans = self.test_score >= self.line
+        decided: Booleans = self.test_score >= (self.line if self.lines is None else self.lines)
         return decided
 
     def row(self) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def table_metrics(table: Table) -> tuple[str, ...]:
 
 def measure(
     score: Floats,
-    threshold: float | None,
+    threshold: float | Floats | None,
     test: Table,
     evaluate: Evaluate,
     seed: int,
@@ -162,7 +164,7 @@ def measure(
     return intervals(statistics, test.strata, test.weight, **options)
 
 
-def _kind_measures(score: Floats, threshold: float | None, test: Table) -> dict[str, tuple[Any, Any]]:
+def _kind_measures(score: Floats, threshold: float | Floats | None, test: Table) -> dict[str, tuple[Any, Any]]:
     """Return metric → function and what it looks at."""
     if test.is_regression or threshold is None:
         return {name: (MEASURES[name], score) for name in table_metrics(test)}

@@ -20,6 +20,7 @@ from stepzero.adapters.store import Store, dump_json
 from stepzero.core.digests import LENGTH, digest_json
 from stepzero.core.errors import InputError, StageError, StoreError, bare
 from stepzero.core.references import Reference
+from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.learning.models import score_rows
 from stepzero.learning.prior import Prior
 from stepzero.learning.transform import Transformer
@@ -40,6 +41,7 @@ class ScoringModel:
         transformer: What was learned before the estimator.
         estimator: What scores the transformed rows.
         threshold: From which score a row counts as positive; None before it was chosen.
+        groups: Thresholds of two groups, which then decide instead of the one for all; None where all have the same.
         prior: Shares of positives by which probabilities are corrected; None where they are left as learned.
         metadata: JSON: sampler, model, parameters, metrics, versions of what fitted it.
     """
@@ -48,8 +50,22 @@ class ScoringModel:
     transformer: Transformer
     estimator: Any
     threshold: float | None = None
+    groups: GroupThresholds | None = None
     prior: Prior | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What a caller must send, by name with its type: the features, and what says to which group a row belongs."""
+        if self.groups is None or self.groups.column in self.features:
+            return self.features
+        return {**self.features, self.groups.column: self.groups.kind}
+
+    def asked_of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return of prepared rows what a caller would send; a column that was set aside has its own name again."""
+        if self.groups is not None:
+            frame = frame.rename(columns={self.groups.find(list(map(str, frame.columns))): self.groups.column})
+        return frame[list(self.asked)]
 
     def score(self, frame: pd.DataFrame) -> Floats:
         """Return how likely each row is positive, at the true share; columns are found by name, others are ignored.
@@ -77,13 +93,25 @@ class ScoringModel:
 
         Raises:
             StageError: No threshold was chosen yet.
+            InputError: As `score`; or it is not known to which group a row belongs.
         """
+        decided: Booleans = self.score(frame) >= self.lines(frame)
+        return decided
+
+    def lines(self, frame: pd.DataFrame) -> Floats | float:
+        """Return the threshold, or that of each row where groups have their own.
+
+        Raises:
+            StageError: No threshold was chosen yet.
+            InputError: It is not known to which group a row belongs.
+        """
+        if self.groups is not None:
+            return self.groups.lines(frame)
         if self.threshold is None:
             raise StageError(
                 "threshold of a model", value=None, allowed="a number", action="take the model that evaluate wrote"
             )
-        decided: Booleans = self.score(frame) >= self.threshold
-        return decided
+        return self.threshold
 
     def replaced(self, **changes: Any) -> ScoringModel:
         """Return a model with some parts replaced."""
@@ -116,6 +144,7 @@ def save_model(store: Store, folder: str, model: ScoringModel, *, producer: str)
         "threshold": model.threshold,
         "prior": model.prior.to_json() if model.prior else None,
         "metadata": model.metadata,
+        **({"groups": model.groups.to_json()} if model.groups else {}),
     }
     files = {
         DESCRIPTION: dump_json(description).encode(),
@@ -142,6 +171,7 @@ def load_model(store: Store, reference: Reference) -> ScoringModel:
         transformer=Transformer.from_state(json.loads(files[TRANSFORM])),
         estimator=pickle.loads(files[ESTIMATOR]),  # noqa: S301 - only bytes that the reference vouches for
         threshold=description["threshold"],
+        groups=GroupThresholds.from_json(description.get("groups")),
         prior=Prior.from_json(description.get("prior")),
         metadata=description["metadata"],
     )

@@ -19,6 +19,8 @@ ROW_ID, FOLD, FIRST, GROUP = "_row_id", "_fold", "_first_fold", "_group_fold"
 TIME, ENTITY = "_split_time", "_split_entity"
 FIT_WEIGHT, COPIES = "_fit_weight", "_copies"
 """Columns that mitigation adds to training rows: how much a row counts in fits, and how often it is there."""
+LINE = "threshold"
+"""Column of held-out scores: from which score the row counts as positive, where groups have their own."""
 _BESIDE: dict[str, tuple[str, Any]] = {
     "fold": (FOLD, np.int64),
     "first": (FIRST, np.int64),
@@ -92,7 +94,7 @@ class Table:
 
     def feature_types(self) -> dict[str, str]:
         """Return the raw features with their types, in order."""
-        return {str(name): _type(kind) for name, kind in self.features.dtypes.items()}
+        return {str(name): type_of(kind) for name, kind in self.features.dtypes.items()}
 
     def rows(self, chosen: npt.NDArray[Any]) -> Table:
         """Return the table of some rows, by their positions."""
@@ -180,7 +182,8 @@ def _require(frame: pd.DataFrame, name: str) -> None:
         )
 
 
-def _type(kind: Any) -> str:
+def type_of(kind: Any) -> str:
+    """Return our name of a column's type."""
     if kind == np.int32:
         return "int"
     return _KINDS.get(getattr(kind, "kind", "O"), "string")

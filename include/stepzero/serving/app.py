@@ -64,7 +64,9 @@ def make_app(
         """Say which version serves and which fields it wants."""
         _must_know(request, token)
         served = _served(watch)
-        told = {"features": served.model.features, "threshold": served.threshold, "metadata": served.model.metadata}
+        told = {"features": served.model.asked, "threshold": served.threshold, "metadata": served.model.metadata}
+        if served.model.groups is not None:
+            told["group_thresholds"] = served.model.groups.to_json()
         if served.online is not None:
             told["lookup"] = served.online.told()
         return _json(200, _state(watch) | told | {"captured": recorded.counts()})
@@ -96,7 +98,7 @@ def _invocations(
                 made = predict(served, asked, limits.max_rows)
             else:
                 made = await asyncio.to_thread(predict, served, asked, limits.max_rows)
-            exchange.answered(served, made.rows, made.scores, body)
+            exchange.answered(made, body)
         answered = answer(made, accept)
         answered.headers[ANSWER_HEADER] = exchange.request
         return answered

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from stepzero.adapters.store import Store
     from stepzero.measures.checks import Floats
+    from stepzero.serving.invocation import Prediction
     from stepzero.serving.scoring import Rows
-    from stepzero.serving.versions import Served
     from stepzero.spec.environment import Capture as Settings
 
 log = logging.getLogger("stepzero")
@@ -65,6 +65,8 @@ class Exchange:
     features: tuple[str, ...] = ()
     scores: Floats | None = None
     threshold: float | None = None
+    lines: Floats | None = None
+    """The threshold of each row, where groups have their own."""
     body: bytes | None = None
     """Kept only where rows may have ids of their own."""
     is_probe: bool = False
@@ -74,11 +76,12 @@ class Exchange:
         """Return how many rows it adds to the capture."""
         return 1 if self.scores is None else len(self.scores)
 
-    def answered(self, served: Served, rows: Rows, scores: Floats, body: bytes) -> None:
+    def answered(self, made: Prediction, body: bytes) -> None:
         """Note what was answered."""
+        served = made.served
         self.version, self.model, self.threshold = served.version, served.model_digest, served.threshold
-        self.rows, self.scores = rows, scores
-        self.features = () if hasattr(rows, "columns") else tuple(served.model.features)
+        self.rows, self.scores, self.lines = made.rows, made.scores, made.lines
+        self.features = () if hasattr(made.rows, "columns") else tuple(served.model.asked)
         self.body = body if b'"ids"' in body else None
 
     def ids(self) -> list[str]:
@@ -311,6 +314,13 @@ def _frame(exchanges: list[Exchange]) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(one.rows, columns=list(_names(one))) for one in exchanges], ignore_index=True)
 
 
+def _lines(one: Exchange) -> Floats:
+    """Return the threshold of each row; no number where there is none."""
+    import numpy as np
+
+    return one.lines if one.lines is not None else np.full(one.size, np.nan if one.threshold is None else one.threshold)
+
+
 def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
@@ -321,7 +331,7 @@ def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
         return [value for one, size in zip(exchanges, sizes, strict=True) for value in [getattr(one, name)] * size]
 
     scores = np.concatenate([np.full(1, np.nan) if one.scores is None else one.scores for one in exchanges])
-    lines = np.array([np.nan if one is None else one for one in repeated("threshold")], dtype=np.float64)
+    lines = np.concatenate([_lines(one) for one in exchanges])
     decisions = np.where(np.isnan(scores) | np.isnan(lines), np.nan, (scores >= lines).astype(np.float64))
     arrays = {
         columns.ID: pa.array([name for one in exchanges for name in one.ids()], pa.string()),

@@ -27,8 +27,10 @@ class Prediction:
 
     served: Served
     rows: Rows
-    """As they were scored: the model's features in their order."""
+    """As they were scored: what the model asks for, in its order."""
     scores: Floats
+    lines: Floats | None = None
+    """The threshold of each row, where groups have their own."""
     ages: list[Ages | None] | None = None
     """Of each row, the feature groups that were looked up, with their age; None where nothing was."""
     explanations: list[dict[str, Any]] | None = None
@@ -36,6 +38,8 @@ class Prediction:
     @property
     def decisions(self) -> list[int] | None:
         """Which rows count as positive; None where the version has no threshold."""
+        if self.lines is not None:
+            return [int(one) for one in self.scores >= self.lines]
         threshold = self.served.threshold
         return None if threshold is None else [int(score >= threshold) for score in self.scores]
 
@@ -85,6 +89,7 @@ def predict(served: Served, asked: Asked, max_rows: int) -> Prediction:
         served=served,
         rows=rows,
         scores=served.scorer.score(rows),
+        lines=served.scorer.group_lines(rows),
         ages=looked.ages if looked.any else None,
         explanations=_explained(served, rows) if asked.explain else None,
     )
@@ -101,7 +106,10 @@ def answer(prediction: Prediction, accept: str) -> Response:
         for number, score in enumerate(scores):
             lines.write(f"{score!r},{decisions[number] if decisions else ''},{version}\n")
         return Response(lines.getvalue(), media_type=CSV, headers=headers)
-    told = {"version": version, "threshold": prediction.served.threshold, "scores": scores, "decisions": decisions}
+    line = {"threshold": prediction.served.threshold}
+    if prediction.lines is not None:
+        line = {"thresholds": prediction.lines.tolist()}
+    told = {"version": version, **line, "scores": scores, "decisions": decisions}
     if prediction.ages is not None:
         told["looked_up"] = prediction.ages
     if prediction.explanations is not None:

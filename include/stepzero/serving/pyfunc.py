@@ -26,7 +26,7 @@ class PyfuncModel:
         del params
         answer = pd.DataFrame({"score": self.model.score(model_input)}, index=model_input.index)
         if self.model.threshold is not None:
-            answer["decision"] = (answer["score"] >= self.model.threshold).astype("int64")
+            answer["decision"] = (answer["score"] >= self.model.lines(model_input)).astype("int64")
         return answer
 
 

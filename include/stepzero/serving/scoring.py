@@ -24,7 +24,7 @@ Rows = pd.DataFrame | npt.NDArray[np.float64]
 
 
 class Scorer:
-    """Scores rows of one model.
+    """Scores rows of one model, and tells from which score on they count as positive.
 
     Args:
         model: The model; its estimator is set to one thread, since starting more costs more than one row.
@@ -33,6 +33,7 @@ class Scorer:
     def __init__(self, model: ScoringModel) -> None:
         self.model = model
         self._columns = list(model.features)
+        self._asked = list(model.asked)
         transformer = model.transformer
         self._takes_matrix = not transformer.one_hot and list(transformer.columns_) == self._columns
         _use_one_thread(model.estimator)
@@ -41,7 +42,7 @@ class Scorer:
         """What one row took when it was last measured."""
 
     def score(self, rows: Rows) -> Floats:
-        """Return how likely each row is positive; the columns of a matrix are the model's features in their order.
+        """Return how likely each row is positive; the columns of a matrix are what the model asks for, in that order.
 
         Raises:
             InputError: As `ScoringModel.score`.
@@ -56,9 +57,23 @@ class Scorer:
         """Return rows as the estimator sees them."""
         if isinstance(rows, pd.DataFrame):
             return self.model.matrix(rows)
+        rows = rows[:, : len(self._columns)]
         if self._takes_matrix:
             return self.model.transformer.transform_numbers(rows)
         return self.model.matrix(pd.DataFrame(rows, columns=self._columns))
+
+    def group_lines(self, rows: Rows) -> Floats | None:
+        """Return the threshold of each row where groups have their own; None where all have the same.
+
+        Raises:
+            InputError: It is not known to which group a row belongs.
+        """
+        groups = self.model.groups
+        if groups is None:
+            return None
+        if isinstance(rows, pd.DataFrame):
+            return groups.lines(rows)
+        return groups.lines_of(rows[:, self._asked.index(groups.column)])
 
     def measure(self, rows: pd.DataFrame) -> None:
         """Score one row a few times, and remember the shortest: what is used for the first time takes longer."""

@@ -62,7 +62,7 @@ class Served:
     def form(self, max_rows: int) -> Form:
         """Return what rows must look like."""
         if max_rows not in self.forms:
-            self.forms[max_rows] = Form(features=self.model.features, optional=self.optional, max_rows=max_rows)
+            self.forms[max_rows] = Form(features=self.model.asked, optional=self.optional, max_rows=max_rows)
         return self.forms[max_rows]
 
 
@@ -98,11 +98,11 @@ def load_version(
         )
     model = load_model(store, desired.reference)
     rows = store.read_json(Reference.from_json(desired.example).uri)["instances"]
-    example = pd.DataFrame(rows, columns=list(model.features))
+    example = pd.DataFrame(rows, columns=list(model.asked))
     online = None
     if desired.lookup is not None:
         reader = open_reader(store, feature_store or FeatureStore())
-        online = OnlineFeatures(lookup=desired.lookup, features=model.features, reader=reader, store=store)
+        online = OnlineFeatures(lookup=desired.lookup, features=model.asked, reader=reader, store=store)
         online.refresh()
     served = Served(
         version=desired.version,

@@ -69,6 +69,20 @@ def use_case_names() -> list[str]:
     return sorted(path.stem for path in (include_folder() / "usecases").glob("*.yaml"))
 
 
+def batch_owners() -> list[str]:
+    """Return what batches belong to: a use case by its name, or each of its tables as ``USE_CASE.TABLE``.
+
+    A file that cannot be read stands with its name alone: what is wrong with it is told by whoever uses it.
+    """
+    owners: list[str] = []
+    for name in use_case_names():
+        tables: Any = None
+        with contextlib.suppress(SpecError):
+            tables = _read_yaml(include_folder() / "usecases" / f"{name}.yaml").get("tables")
+        owners += [f"{name}.{table}" for table in tables] if isinstance(tables, dict) else [name]
+    return owners
+
+
 def load_environment(name: str | None = None) -> Environment:
     """Read an environment file by name, ``STEPZERO_ENVIRONMENT``, or ``local``.
 

@@ -146,6 +146,9 @@ class UseCase(Section):
         monitors = self.monitors
         if monitors is None:
             return
+        if self.bias and self.bias.mitigate and self.bias.mitigate.method == "thresholds":
+            msg = "reweighing or oversampling where traffic is watched: monitors know one threshold for all rows"
+            raise ElsewhereError(msg, location=("bias", "mitigate", "method"), value="thresholds")
         if monitors.bias and self.bias is None:
             msg = "a bias section, which declares groups, where decisions of groups are watched"
             raise ElsewhereError(msg, location=("monitors", "bias"), value="declared")

@@ -14,7 +14,7 @@ from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.bias import BiasReport, judge_bias, report_after, report_before, report_text, summary_of
 from stepzero.learning.bias_comparison import compare_reports, comparison_picture, comparison_text
 from stepzero.learning.bias_pictures import bias_picture
-from stepzero.learning.table import training_weight
+from stepzero.learning.table import LINE, training_weight
 
 _HEADLINES = {"before": ("DPL", "CI", "KS"), "after": ("DPPL", "DI", "AD")}
 
@@ -89,7 +89,9 @@ def _measured(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
     frame = workspace.read_frame(prepared.output("test"))
     scored = workspace.read_frame(evaluated.output("test_scores"))
     _must_match(frame, scored)
-    positive = scored["score"].to_numpy(dtype=np.float64) >= float(evaluated.values["winner"]["threshold"])
+    # Where groups have thresholds of their own, the stage that chose them wrote each row's beside its score.
+    line = scored[LINE] if LINE in scored else float(evaluated.values["winner"]["threshold"])
+    positive = np.asarray(scored["score"] >= line, dtype=bool)
     return report_after(frame, positive, use_case.problem, use_case.bias)
 
 

@@ -115,7 +115,7 @@ def _example(values: dict[str, Any], workspace: Workspace, model: ScoringModel) 
     """Return the first example row as the model takes it."""
     import pandas as pd
 
-    return pd.DataFrame(_example_rows(values, workspace)[:1], columns=list(model.features))
+    return pd.DataFrame(_example_rows(values, workspace)[:1], columns=list(model.asked))
 
 
 def _example_rows(values: dict[str, Any], workspace: Workspace) -> list[dict[str, Any]]:

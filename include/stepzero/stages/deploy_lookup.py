@@ -34,10 +34,10 @@ def find_record(lookup: Lookup | None, model: ScoringModel, workspace: Workspace
         workspace.log.info("not proved by id: not every looked-up feature group was published yet")
         return None
     whole = reduce(lambda left, right: left.merge(right, on=lookup.record_id), known)
-    if not set(model.features) <= set(whole.columns):
+    if not set(model.asked) <= set(whole.columns):
         workspace.log.info("not proved by id: requests must bring some features along")
         return None
-    first = whole.dropna(subset=list(model.features)).sort_values(lookup.record_id).head(1)
+    first = whole.dropna(subset=list(model.asked)).sort_values(lookup.record_id).head(1)
     if first.empty:
         return None
     record = first[lookup.record_id].iloc[0]

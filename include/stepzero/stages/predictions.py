@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stepzero.adapters.spark import read_dataset
 from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.learning.table import LINE
 from stepzero.stages.quality_hand_over import judge_hand_over
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def _predicted(inputs: dict[str, StageInput], workspace: Workspace) -> DataFrame
     rows = read_dataset(session, store, inputs["prepared"].output("test"))
     scores = read_dataset(session, store, inputs["evaluated"].output("test_scores"))
     threshold = inputs["evaluated"].values["winner"]["threshold"]
-    once = scores.select(_ROW_ID, SCORE).dropDuplicates([_ROW_ID])
-    joined = rows.join(once, _ROW_ID, "left")
-    if threshold is None:
-        return joined.select("*", functions.col(SCORE).alias(PREDICTION))
-    decision = (functions.col(SCORE) >= float(threshold)).cast("int").alias(PREDICTION)
-    return joined.select("*", decision)
+    line = functions.lit(threshold).cast("double")
+    if LINE in scores.columns:
+        line = functions.col(LINE)  # groups have thresholds of their own
+    made = functions.col(SCORE) if threshold is None else (functions.col(SCORE) >= line).cast("int")
+    once = scores.select(_ROW_ID, SCORE, made.alias(PREDICTION)).dropDuplicates([_ROW_ID])
+    return rows.join(once, _ROW_ID, "left")
 
 
 def _winner(inputs: dict[str, StageInput]) -> str:

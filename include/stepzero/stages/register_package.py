@@ -45,11 +45,11 @@ def save_for_registry(use_case: Any, inputs: dict[str, StageInput], workspace: W
 
     reference = inputs["evaluated"].output("model")
     model = load_model(workspace.store, reference)
-    rows = _example_rows(workspace.read_frame(inputs["prepared"].output("test")), use_case, list(model.features))
+    rows = _example_rows(workspace.read_frame(inputs["prepared"].output("test")), use_case, model)
     data = workspace.local / "model_data"
     workspace.store.download(reference.uri, data / reference.uri)
     (data / "reference.json").write_text(dump_json(reference.to_json()), encoding="utf-8")
-    columns = [ColSpec(_TYPES.get(kind, "string"), name) for name, kind in model.features.items()]
+    columns = [ColSpec(_TYPES.get(kind, "string"), name) for name, kind in model.asked.items()]
     answers = [ColSpec("double", "score"), *([ColSpec("long", "decision")] if model.threshold is not None else [])]
     folder = workspace.local / "package"
     save_model(
@@ -73,12 +73,13 @@ def load_packaged(data: Path) -> ScoringModel:
     return load_model(Store(f"file://{data.resolve()}"), reference)
 
 
-def _example_rows(test: pd.DataFrame, use_case: Any, features: list[str]) -> pd.DataFrame:
+def _example_rows(test: pd.DataFrame, use_case: Any, model: ScoringModel) -> pd.DataFrame:
     """Return one positive and one negative test row: a score that is not 0 proves more; of a regression, two rows."""
     if use_case.problem.kind == "regression":
-        return test.drop_duplicates(use_case.problem.target)[:2][features]
+        return model.asked_of(test.drop_duplicates(use_case.problem.target)[:2])
     positive = test[use_case.problem.target] == use_case.problem.positive
-    return test.assign(positive=positive).drop_duplicates("positive").sort_values("positive", ascending=False)[features]
+    both = test.assign(positive=positive).drop_duplicates("positive").sort_values("positive", ascending=False)
+    return model.asked_of(both)
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def newest_uri(prefix: str, use_case: str, partition: str) -> str:
 
 
 def _scored(rows: DataFrame, model: ScoringModel, registration: Registration, keep: tuple[str, ...]) -> DataFrame:
+    # Who belongs to which group may have been set aside from the features.
+    beside = [] if model.groups is None else [model.groups.find(rows.columns)]
     for name in [*model.features, *keep]:
         if name not in rows.columns:
             raise InputError(
@@ -77,7 +79,7 @@ def _scored(rows: DataFrame, model: ScoringModel, registration: Registration, ke
                 allowed=did_you_mean(name, rows.columns),
                 action="score a batch of the model's use case, or correct scoring.keep",
             )
-    names = list(dict.fromkeys([*keep, *model.features]))
+    names = list(dict.fromkeys([*keep, *model.features, *beside]))
     kinds = {field.name: field.dataType.simpleString() for field in rows.schema.fields}
     schema = ", ".join(
         [*(f"{quoted(name)} {kinds[name]}" for name in keep), f"{SCORE} double, {DECISION} int, {VERSION} string"]
@@ -94,7 +96,8 @@ def _scorer(model: bytes, threshold: float | None, version: str, keep: tuple[str
         for frame in frames:
             made = frame[list(keep)].copy()
             made[SCORE] = loaded.score(frame) if len(frame) else []
-            made[DECISION] = None if threshold is None else (made[SCORE] >= threshold).astype("int32")
+            line = threshold if loaded.groups is None else loaded.groups.lines(frame)
+            made[DECISION] = None if line is None else (made[SCORE] >= line).astype("int32")
             made[VERSION] = version
             yield made
 

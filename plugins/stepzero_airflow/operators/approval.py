@@ -124,10 +124,13 @@ class ApprovalRequest(HITLOperator):
         environment = load_environment()
         store = open_store(environment)
         values = values_of(store, self.registered)
-        evaluated = read_if_there(store, pointer_uri(self.use_case, context["run_id"], "evaluate")).get("result")
+        told = ("evaluate", "mitigate_decisions")
+        judged = [
+            read_if_there(store, pointer_uri(self.use_case, context["run_id"], one)).get("result") for one in told
+        ]
         links = context["ti"].xcom_pull(task_ids=self.plan_task, key="links") or {}
         self.subject = f"May version {values['version']} of {self.use_case} serve?"
-        self.body = approval_body(self.registered, values, evaluated or {}, links)
+        self.body = approval_body(self.registered, values, links, *(one for one in judged if one))
         base, ti = environment.airflow.uri, context["ti"]
         self.page = f"{run_link(base, ti.dag_id, ti.run_id)}/tasks/{ti.task_id}/required_actions"
         return super().execute(context)
@@ -145,7 +148,7 @@ class ApprovalRequest(HITLOperator):
 
 
 def approval_body(
-    registered: dict[str, Any], values: dict[str, Any], evaluated: dict[str, Any], links: dict[str, str]
+    registered: dict[str, Any], values: dict[str, Any], links: dict[str, str], *judged: dict[str, Any]
 ) -> str:
     """Return what a person must know to decide, in Markdown; nothing that came from data is taken as Markdown."""
     winner = values.get("winner") or {}
@@ -159,7 +162,7 @@ def approval_body(
     table = "\n".join(f"| {plain(name)} | {plain(value)} |" for name, value in rows)
     known = {**(values.get("links") or {}), **links}
     shown = " · ".join(f"[{_TITLES[name]}]({known[name]})" for name in _TITLES if known.get(name))
-    said = "\n\n".join(plain(str(one["summary"])) for one in (registered, evaluated) if one.get("summary"))
+    said = "\n\n".join(plain(str(one["summary"])) for one in (registered, *judged) if one.get("summary"))
     return f"{said}\n\n| | |\n|---|---|\n{table}\n\n{shown}\n\nWithout an answer in time the version is rejected."
 
 

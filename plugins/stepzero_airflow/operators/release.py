@@ -33,13 +33,20 @@ class ReleaseOperator(StageOperator):
             AirflowFailException: Corrected rows still break rules; nothing was released.
         """
         params = context["params"]
-        self.use_case = str(params["use_case"])
+        self.use_case, _, table = str(params["use_case"]).partition(".")
         form = asked_form(params, str(context["dag_run"].triggering_user_name or ""))
-        self.parameters = {"form": form.model_dump_json()}
+        self.parameters = {"form": form.model_dump_json(), **({"table": table} if table else {})}
         dag_run = context["dag_run"]
         base = load_environment().airflow.uri
         links = {"airflow": run_link(base, context["dag"].dag_id, dag_run.run_id)}
-        extra = ["--as-of", as_of(context), "--form", json.dumps({"batch": form.batch}), "--links", json.dumps(links)]
+        extra = [
+            "--as-of",
+            as_of(context),
+            "--form",
+            json.dumps({"batch": form.batch, "table": table}),
+            "--links",
+            json.dumps(links),
+        ]
         done = self.launch(context, {}, extra)
         self._note(context, str(done["summary"]))
         return done

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AT_STAGE = {
     "quality_gate": "failed at the gate",
     "evaluate": "not promoted",
+    "mitigate_decisions": "not promoted",
     "compare_endpoints": "not promoted",
     "bias": "not promoted",
 }
