@@ -6,4 +6,4 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
-pytest_plugins = ["support.stack"]
+pytest_plugins = ["support.stack", "support.browser"]

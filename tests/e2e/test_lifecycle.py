@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from support.browser import CHROMIUM
 from support.stack import Stack, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 SMALL = ("--sampler", "none", "--sampler", "random_under", "--model", "decision_tree", "--model", "xgboost")
@@ -116,7 +122,10 @@ def _ended(stack: Stack, run: str) -> str | None:
     return str(state) if state in {"success", "failed"} else None
 
 
-def test_person_approves_the_newer_and_the_older_is_superseded(stack: Stack, first_run: dict[str, Any]) -> None:
+def test_person_approves_the_newer_and_the_older_is_superseded(
+    stack: Stack, first_run: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """Where there is a Chromium the person answers on Airflow's page, reading what it says; else as that page would."""
     form = {
         "window": "batch",
         "approval": "person",
@@ -133,11 +142,34 @@ def test_person_approves_the_newer_and_the_older_is_superseded(stack: Stack, fir
     before = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
     time.sleep(3)  # Airflow marks a task failed that is answered within a moment of parking
     task = _waiting(stack, newer)[0]
-    path = f"/dags/credit_card_fraud/dagRuns/{newer}/taskInstances/{task['task_id']}/{task['map_index']}/hitlDetails"
-    stack.airflow("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {"reason": "looks right"}})
+    if CHROMIUM:
+        _answer_on_the_page(stack, request.getfixturevalue("page"), request.getfixturevalue("pictures"), newer)
+    else:
+        path = f"/dags/credit_card_fraud/dagRuns/{newer}/taskInstances/{task['task_id']}/{task['map_index']}"
+        answer = {"chosen_options": ["Approve"], "params_input": {"reason": "looks right"}}
+        stack.airflow("PATCH", f"{path}/hitlDetails", json=answer)
     assert wait_for("the newer run to end", lambda: _ended(stack, newer), seconds=240) == "success"
     after = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
     assert int(after) > int(before)
+    evidence = json.loads(
+        (stack.home / "store" / "registry" / "credit_card_fraud" / after / "evidence.json").read_text()
+    )
+    assert (evidence["approved"], evidence["by"], evidence["why"]) == (True, "admin", "looks right")
+
+
+def _answer_on_the_page(stack: Stack, page: Page, pictures: Path, run: str) -> None:
+    from playwright.sync_api import expect
+
+    task = f"{stack.airflow_url}/dags/credit_card_fraud/runs/{quote(run, safe='')}/tasks/approve.person"
+    page.goto(f"{task}/required_actions")
+    approve = page.get_by_test_id("hitl-option-Approve")
+    expect(approve).to_be_visible(timeout=60_000)
+    for words in ("Champion now", "average precision", "Dossier: all that is known of this version"):
+        expect(page.get_by_text(words, exact=False).first).to_be_visible()
+    page.locator("#element_reason").fill("looks right")
+    page.screenshot(path=pictures / "approval.png")
+    approve.click()
+    expect(page.get_by_text("Response received", exact=False).first).to_be_visible(timeout=60_000)
 
 
 def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[str, Any]) -> None:

@@ -228,6 +228,25 @@ def test_text_ids_are_text() -> None:
         complete(online(reader, "string", customers={}), [{"policy": 7, "amount": 9.5, "hour": 3}])
 
 
+def test_golden_53_looked_up_columns_come_in_the_trained_order_and_a_wrong_or_missing_one_is_refused() -> None:
+    """The reference joined both records, ordered them by hand and sent bare numbers: a shifted row got an answer."""
+    trained = {"income": "double", "hour": "int", "age": "int", "amount": "double"}
+    form, one = Form(features=trained), online(features=trained)
+
+    def rows(body: Any) -> Any:
+        looked = one.complete(parse_request(json.dumps(body).encode(), "application/json"), form)
+        return np.asarray(typed_rows(looked.asked, form)).tolist()
+
+    assert rows([{"policy": 7}]) == [[1.5, 3.0, 40.0, 9.5]]
+    assert rows([dict(reversed(ASKED.items()))]) == rows([ASKED]) == [[1.5, 3.0, 40.0, 9.5]]
+    with pytest.raises(RequestError, match="row 0 field income: got nothing"):
+        rows([{"policy": 8}])
+    with pytest.raises(RequestError, match=r"row 0 field hours: got 3\. .*hour"):
+        rows([{name: value for name, value in ASKED.items() if name != "hour"} | {"hour": 3, "hours": 3}])
+    with pytest.raises(RequestError, match="row 0 field hour: got missing"):
+        rows([{name: value for name, value in ASKED.items() if name != "hour"} | {"hours": 3}])
+
+
 def test_a_group_that_no_model_sees_is_looked_up_to_decide_by_its_threshold() -> None:
     """Set aside from the features, still known of the record; a row that brings its features must say it itself."""
     rows = pd.DataFrame({"amount": [1.0, 9.5, 3.0, 8.0], "hour": [4.0, 3.0, 1.0, 2.0]})

@@ -1,4 +1,4 @@
-"""A real Chromium, logged in to the running Airflow."""
+"""A real Chromium, logged in to the running Airflow; for browser tests, and for what a person does in a whole run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from support.stack import ROOT, Stack
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (
@@ -28,6 +31,8 @@ QUIET = (
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield running
