@@ -34,6 +34,7 @@ from stepzero.adapters.labels import join_labels, land_labels, read_labels
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, StoreError
 from stepzero.serving.capture import Capture, Exchange, Recorder
+from stepzero.serving.invocation import Prediction
 from stepzero.serving.rows import RequestError
 from stepzero.spec.data import Problem
 from stepzero.spec.environment import Capture as Settings
@@ -208,14 +209,16 @@ def test_the_recorder_keeps_answers_and_refusals_but_no_fault_of_ours(store: Sto
     capture = capture_of(store)
     recorder = Recorder(capture)
     with recorder.exchange({"x-request-id": "tx-1"}) as exchange:
-        exchange.answered(Served(), pd.DataFrame({"V1": [1.0]}), np.array([0.9]), b"")  # type: ignore[arg-type]
+        rows = pd.DataFrame({"V1": [1.0]})
+        exchange.answered(Prediction(served=Served(), rows=rows, scores=np.array([0.9])), b"")  # type: ignore[arg-type]
     for status in (422, 503):
         with pytest.raises(RequestError), recorder.exchange({"x-request-id": f"s{status}"}):
             raise RequestError(status, "row 0 field V1", value="x", allowed="a number", action="correct it")
     with pytest.raises(RuntimeError), recorder.exchange({"x-request-id": "broken"}):
         raise RuntimeError
     with recorder.exchange({"x-request-id": "deploy", "x-stepzero-probe": "1"}) as exchange:
-        exchange.answered(Served(), pd.DataFrame({"V1": [1.0]}), np.array([0.9]), b"")  # type: ignore[arg-type]
+        rows = pd.DataFrame({"V1": [1.0]})
+        exchange.answered(Prediction(served=Served(), rows=rows, scores=np.array([0.9])), b"")  # type: ignore[arg-type]
     capture.flush()
     rows = captured(store)
     assert rows[ID].tolist() == ["s422.0", "tx-1.0"] or rows[ID].tolist() == ["tx-1.0", "s422.0"]

@@ -33,7 +33,7 @@ TABLES = ("claims", "customers")
 def small() -> UseCase:
     """Return the shipped use case with one small model."""
     data = load_use_case(NAME).model_dump(mode="json", by_alias=True)
-    data["train"] |= {"folds": 2, "models": {"logistic_regression": {"grid": {"C": [0.01]}}}}
+    data["train"] |= {"folds": 2, "models": {"logistic_regression": {"grid": {"C": [0.01]}, "sample_weight": True}}}
     data["evaluate"] |= {"bootstrap": 50, "explain": []}
     # A few hundred held-out rows: differences of this size are chance.
     data["bias"]["limits"]["after"] = {"DPPL": {"within": 0.4}}
@@ -119,10 +119,15 @@ def test_two_tables_become_one_row_for_each_policy_and_a_judged_model(claims: Cl
     assert train.isna().sum().sum() == 0
     before = claims.stage("one", "bias", {"prepared": prepared}, "before")
     cell = {"sampler": "none", "model": "logistic_regression"}
-    resampled = claims.stage("one", "resample", {"prepared": prepared}, "none", sampler="none")
-    tuned = claims.stage("one", "tune", {"prepared": prepared, "resampled": resampled}, "none.lr", **cell)
-    judged = claims.stage("one", "evaluate", {"prepared": prepared, "tuned": [tuned]})
-    after = claims.stage("one", "bias", {"prepared": prepared, "evaluated": judged}, "after")
+    rows = claims.stage("one", "mitigate", {"prepared": prepared})
+    resampled = claims.stage("one", "resample", {"prepared": rows}, "none", sampler="none")
+    tuned = claims.stage("one", "tune", {"prepared": rows, "resampled": resampled}, "none.lr", **cell)
+    judged = claims.stage("one", "evaluate", {"prepared": rows, "tuned": [tuned]})
+    decided = claims.stage("one", "mitigate_decisions", {"prepared": rows, "evaluated": judged, "tuned": [tuned]})
+    labels, decisions = (claims.values(one)["mitigation"] for one in (rows, decided))
+    assert {one["metric"]: one["after"] for one in labels["changes"]}["DPL"] == pytest.approx(0, abs=1e-12)
+    assert len(decisions["changes"]) == 13, "every metric of decisions is told, whichever way it went"
+    after = claims.stage("one", "bias", {"prepared": rows, "evaluated": decided}, "after")
     assert (before.outcome, after.outcome) == ("PASS", "PASS")
     (facet,) = claims.values(after)["facets"]
     assert facet["facet"] == "customer_gender_female", "what no model sees is measured all the same"
