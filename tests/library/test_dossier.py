@@ -146,7 +146,7 @@ def test_mitigation_is_told_with_every_metric_whichever_way_it_went(
             {"facet": EVIL, "metric": "AD", "before": 0.0, "after": "Infinity", "direction": "further"},
         ],
         "figures": [{"metric": "f1", "before": one, "after": one | {"value": 0.375}}],
-        "thresholds": {"all": 0.05},
+        "thresholds": [{"who": "all", "before": 0.07, "after": 0.05}],
     }
     evaluated = inputs["evaluated"]
     drawn = write_file(bench.store, "drawn/mitigation.png", b"\x89PNG told")
@@ -165,6 +165,7 @@ def test_mitigation_is_told_with_every_metric_whichever_way_it_went(
         "further",
         "0.250 (0.125",
         "0.375 (0.125",
+        "0.07",
         "0.05",
     ):
         assert str(words) in seen.words, words

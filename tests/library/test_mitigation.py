@@ -215,7 +215,7 @@ def test_thresholds_of_groups_are_chosen_out_of_fold_and_measured_on_untouched_r
     for name, group in (("disfavoured", high), ("favoured", ~high)):
         rows = group & counted
         assert abs((score[rows] >= chosen[name]).mean() - wanted) <= 0.5 / rows.sum() + 1e-12
-        assert told["thresholds"][f"Amount {name}"] == chosen[name]
+        assert {"who": f"Amount {name}", "before": line, "after": chosen[name]} in told["thresholds"]
     assert len(told["changes"]) == 13
     assert {one["metric"] for one in told["figures"]} >= {"f1", "precision", "recall", "roc_auc", "average_precision"}
     with pytest.raises(StageError, match=r"tuned cells to choose thresholds from: got none\. Allowed: the winner's"):
@@ -281,10 +281,9 @@ def test_what_mitigated_rows_did_to_decisions_is_told_beside_the_same_model_with
     finally:
         bench.prepared = kept
     told = found.values["mitigation"]
-    assert told["thresholds"] == {
-        "all, without mitigation": pytest.approx(plain.values["winner"]["threshold"], rel=1e-9),
-        "all": evaluated.values["winner"]["threshold"],
-    }
+    (line,) = told["thresholds"]
+    assert line["before"] == pytest.approx(plain.values["winner"]["threshold"], rel=1e-9)
+    assert line["after"] == evaluated.values["winner"]["threshold"]
     figures = {one["metric"]: one for one in told["figures"]}
     for name, before in plain.values["winner"]["metrics"].items():
         assert figures[name]["before"] == pytest.approx(before), name

@@ -13,6 +13,7 @@ from stepzero.core.errors import InputError
 from stepzero.execution.comparison import compare_versions
 from stepzero.execution.lineage import find_version, lineage, touched
 from stepzero.spec.load import load_environment
+from stepzero.spec.training import resampled_by
 
 UseCase = Annotated[str | None, typer.Option(help="Needed where several use cases have such a version.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
@@ -124,6 +125,8 @@ def _preparation_rows(preparation: dict[str, Any]) -> Rows:
         side: sum(classes.values()) for side, classes in preparation["rows"].items() if isinstance(classes, dict)
     }
     yield "", f"{_parts(counted)}; pipeline {_parts(preparation['pipeline']) or 'none'}"
+    if preparation["mitigated"]:
+        yield "", f"training rows mitigated by {preparation['mitigated']}"
 
 
 def _tuning_rows(tuning: dict[str, Any]) -> Rows:
@@ -136,7 +139,7 @@ def _tuning_rows(tuning: dict[str, Any]) -> Rows:
 
 def _training_rows(training: dict[str, Any]) -> Rows:
     rows = _parts(training["rows"] or {})
-    yield "training", f"{training['model']} on rows resampled by {training['sampler']}: {rows}"
+    yield "training", f"{training['model']} on rows {resampled_by(training['sampler'])}: {rows}"
     made = {name: training[name] for name in ("code", "lock", "architecture", "python") if training.get(name)}
     yield "", _parts(made)
 

@@ -10,6 +10,7 @@ import typer
 from stepzero.adapters.store import Store
 from stepzero.cli.run_results import METRICS, NUMBER_METRICS, RunResults, find_run
 from stepzero.spec.load import load_environment
+from stepzero.spec.training import resampled_by
 
 _HEADINGS = {"f1": "F1", "roc_auc": "ROC AUC", "average_precision": "average precision", "rmse": "RMSE", "mae": "MAE",
              "r2": "R²"}  # fmt: skip
@@ -69,7 +70,7 @@ def print_results(found: RunResults) -> None:
                 f", threshold {groups['disfavoured']:.4g} for {groups['column']}, {groups['favoured']:.4g} for others"
             )
         console.print(
-            f"champion: version {winner['version']}, {winner['model']} on rows resampled by {winner['sampler']}{line}",
+            f"champion: version {winner['version']}, {winner['model']} on rows {resampled_by(winner['sampler'])}{line}",
             markup=False,
             highlight=False,
         )

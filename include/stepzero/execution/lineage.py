@@ -160,7 +160,7 @@ def artefacts(version: Version) -> list[dict[str, Any]]:
         for role, _, files in _files(version)
         for uri, digest in files
     ]
-    prepared = version.stage("prepare")
+    prepared = version.stage("mitigate") or version.stage("prepare")
     if prepared and "train" in prepared.outputs:
         train = prepared.outputs["train"]
         contributed.append({"kind": "DataSet", "name": "training rows", "uri": train.uri, "digest": train.digest})
@@ -286,6 +286,7 @@ def _preparation(version: Version) -> dict[str, Any]:
         "split": {"by": use_case.split.by, "test": use_case.split.test}
         | use_case.split.model_dump(mode="json", exclude_defaults=True),
         "pipeline": use_case.pipeline.model_dump(mode="json", exclude_defaults=True),
+        "mitigated": version.values("mitigate").get("mitigation", {}).get("method"),
         "result": found.result["digest"] if found else None,
         **_key(found),
     }

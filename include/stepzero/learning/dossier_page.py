@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.pages import badge, beside, facts, link, page, picture, section, table, text
+from stepzero.spec.training import resampled_by
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,7 +65,7 @@ def dossier_page(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> b
 
 def _sentence(dossier: Mapping[str, Any]) -> tuple[str, State]:
     model = dossier["model"]
-    what = f"{model.get('model', 'A model')} on rows resampled by {model.get('sampler', '?')}"
+    what = f"{model.get('model', 'A model')} on rows {resampled_by(model.get('sampler', '?'))}"
     failed = [gate for gate in dossier["gates"] if gate["outcome"] == "FAIL"]
     approval = dossier["approval"]
     if approval:
@@ -272,7 +273,10 @@ def _mitigation(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Ma
             ]
             for figure in one["figures"]
         ]
-        rows += [[f"threshold of {who}", None, f"{line:.4g}", ""] for who, line in one["thresholds"].items()]
+        rows += [
+            [f"threshold of {line['who']}", f"{line['before']:.4g}", f"{line['after']:.4g}", ""]
+            for line in one["thresholds"]
+        ]
         parts.append(table(["what", "without", "with", "to no difference"], rows))
     return section("Mitigation of bias", *parts)
 

@@ -29,6 +29,15 @@ _CLASS_WEIGHTS = {"class_weight", "is_unbalance", "scale_pos_weight"}
 _MODEL_KEYS = {"class", "estimator", "grid", "space", "algorithms", "parameters", "sample_weight"}
 
 
+def resampled_by(sampler: str) -> str:
+    """Return what was done to rows, for a sentence.
+
+    >>> resampled_by("smote"), resampled_by("none")
+    ('resampled by smote', 'as they are')
+    """
+    return "as they are" if sampler == "none" else f"resampled by {sampler}"
+
+
 class Model(Section):
     """An algorithm with what is searched of it.
 

@@ -77,7 +77,7 @@ class _Seen:
         told = self._told(
             (plain.score >= plain.threshold, self.score >= self.threshold),
             (self.measured(plain.score, plain.threshold), self.measured(self.score, self.threshold)),
-            {"all, without mitigation": plain.threshold, "all": self.threshold},
+            {"all": (plain.threshold, self.threshold)},
         )
         outputs, values = self.evaluated.outputs, self.evaluated.values
         return write_told(
@@ -92,8 +92,10 @@ class _Seen:
         told = self._told(
             (self.score >= self.threshold, self.score >= lines),
             (self.measured(self.score, self.threshold), after),
-            {"all, without mitigation": self.threshold}
-            | {f"{groups.column} disfavoured": groups.disfavoured, f"{groups.column} favoured": groups.favoured},
+            {
+                f"{groups.column} disfavoured": (self.threshold, groups.disfavoured),
+                f"{groups.column} favoured": (self.threshold, groups.favoured),
+            },
         )
         shown = table_metrics(self.table)
         parts = {"metrics": [name for name in after if name in shown], "also": [n for n in after if n not in shown]}
@@ -123,7 +125,7 @@ class _Seen:
         self,
         positive: tuple[Booleans, Booleans],
         figures: tuple[dict[str, Interval], dict[str, Interval]],
-        thresholds: dict[str, float],
+        thresholds: dict[str, tuple[float, float]],
     ) -> Told:
         problem, bias = self.use_case.problem, self.use_case.bias
         before, after = (report_after(self.test, one, problem, bias) for one in positive)

@@ -27,8 +27,8 @@ class Told:
     changes: Sequence[Change]
     figures: Mapping[str, tuple[Interval, Interval]] = field(default_factory=dict)
     """Metric of the model → without and with mitigation, on held-out rows."""
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Who → from which score on a row counts as positive."""
+    thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Who → from which score on a row counts as positive, without and with mitigation."""
 
     @property
     def sentence(self) -> str:
@@ -41,7 +41,10 @@ class Told:
         if self.figures:
             lines += ["", f"  {'without':>24}  {'with':>24}  figure of the model"]
         lines += [f"  {_shown(one):>24}  {_shown(other):>24}  {name}" for name, (one, other) in self.figures.items()]
-        return "\n".join([*lines, *(f"threshold of {who}: {line:.4g}" for who, line in self.thresholds.items())])
+        lines += [
+            f"  {one:>24.4g}  {other:>24.4g}  threshold of {who}" for who, (one, other) in self.thresholds.items()
+        ]
+        return "\n".join(lines)
 
     def to_json(self, declared: Mitigate) -> dict[str, Any]:
         """Return a JSON object."""
@@ -56,7 +59,9 @@ class Told:
                 {"metric": name, "before": one.to_json(), "after": other.to_json()}
                 for name, (one, other) in self.figures.items()
             ],
-            "thresholds": dict(self.thresholds),
+            "thresholds": [
+                {"who": who, "before": one, "after": other} for who, (one, other) in self.thresholds.items()
+            ],
         }
 
 
@@ -90,7 +95,7 @@ def write_told(
     """Return the result of a stage that mitigates: what it hands on, and what that does to every metric."""
     declared = use_case.bias.mitigate
     how = f"{declared.method} by {declared.facet}"
-    title = f"Bias of {told.what}, before and after {how}"
+    title = f"{declared.method.capitalize()} by {declared.facet}: {told.what}"
     text = told.text(title)
     workspace.log.info("%s", text)
     json = told.to_json(declared)
