@@ -61,7 +61,6 @@ def compare_endpoints(use_case: Any, inputs: dict[str, Any], workspace: Workspac
     values = {
         "table": [_row(one, contest) for one in asked],
         "winner": _winner(won, contest),
-        "choice": {"sentence": contest.sentence()},
         "comparison": contest.sentence(),
         "contest": contest.to_json() | told,
         "untouched": untouched,
