@@ -1,0 +1,155 @@
+"""A project for `endpoint_failures`: a store on S3, a queue of events, and a DAG in which endpoints are real.
+
+What comes before the endpoints is given (`tests/support/rivals_launcher.py`), so that one run takes a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from stepzero.adapters.leases import leased_names  # noqa: E402
+from stepzero.launchers.runtime import s3_variables  # noqa: E402
+from stepzero.spec.load import load_environment  # noqa: E402
+from support.aws import KEYS, connection_to  # noqa: E402 - lies beside, not on the path
+from support.object_store import five_free_ports  # noqa: E402
+from support.rivals import Rivals, is_open, three_models  # noqa: E402
+from support.stack import Stack  # noqa: E402
+
+STORE, PREFIX, DAG = "s3://stepzero/failures", "landing/abalone_age/", "abalone_age"
+POLL_SECONDS = 20
+HEALTHY_SECONDS = 60.0
+"""Enough for a process that is to become healthy on two busy cores."""
+FLOW = '''
+"""Endpoints, each in its own branch."""
+
+from stepzero_airflow import use_case
+from stepzero_airflow.arrivals import arrivals, await_arrivals
+from stepzero_airflow.endpoints import compare_endpoints
+from stepzero_airflow.stages import plan, prepare, quality_gate, train
+
+flow = use_case("abalone_age")
+
+
+@flow.dag(schedule=[arrivals(flow)])
+def abalone_age():
+    run = plan(flow, await_arrivals(flow))
+    compare_endpoints(run, train(run, prepare(run, quality_gate(run))))
+
+
+abalone_age()
+'''
+
+
+class Project(Stack):
+    """The product's services on a project of its own.
+
+    Args:
+        home: An empty folder.
+        aws: Address of a local AWS, for the queue.
+    """
+
+    def __init__(self, home: Path, aws: str) -> None:
+        super().__init__(home)
+        import boto3
+
+        self.sqs: Any = boto3.client("sqs", endpoint_url=aws, **KEYS)  # type: ignore[call-overload]
+        self.queue = str(self.sqs.create_queue(QueueName="arrivals")["QueueUrl"])
+        include = home / "project" / "include"
+        self._link(include)
+        path = include / "environments" / "failures.yaml"
+        path.write_text(json.dumps(self._settings()), encoding="utf-8")
+        self.environment |= {
+            "STEPZERO_INCLUDE": str(include),
+            "STEPZERO_ENVIRONMENT": str(path),
+            "PYTHONPATH": os.pathsep.join(str(one) for one in (include, ROOT / "plugins")),
+            "AIRFLOW_CONN_ARRIVAL_EVENTS": json.dumps(connection_to(aws)),
+        }
+
+    def _link(self, include: Path) -> None:
+        for name in ("usecases", "environments"):
+            (include / name).mkdir(parents=True)
+        declared = three_models(healthy_seconds=HEALTHY_SECONDS).model_dump(mode="json", by_alias=True)
+        (include / "usecases" / "abalone_age.yaml").write_text(json.dumps(declared), encoding="utf-8")
+        (include / "stepzero").symlink_to(ROOT / "include" / "stepzero")
+        (include / "jobs").symlink_to(ROOT / "include" / "jobs")
+        (include / "support").symlink_to(ROOT / "tests" / "support")
+        (include.parent / "plugins").symlink_to(ROOT / "plugins")
+        (include.parent / "dags").mkdir()
+        (include.parent / "dags" / "abalone_age.py").write_text(FLOW.lstrip(), encoding="utf-8")
+
+    def _settings(self) -> dict[str, Any]:
+        played = {"launcher": "support.rivals_launcher:launch", "retry_delay_seconds": 1, "retries": 0}
+        return {
+            "name": "failures",
+            "store": STORE,
+            "s3": {
+                "endpoint": f"http://127.0.0.1:{five_free_ports()}",
+                "server": "swift",
+                "credentials_file": str(self.home / "secrets" / "s3.json"),
+            },
+            "tracking": {"uri": "http://tracking.invalid:5000"},
+            "airflow": {"uri": self.airflow_url, "connection": "stepzero_airflow"},
+            "approval": "rule",
+            "arrivals": {"poll_seconds": POLL_SECONDS, "queue": self.queue, "connection": "arrival_events"},
+            "pools": {"graviton": {"slots": 2, "description": "Training"}},
+            "stages": {"default": played, "remove_endpoint": {**played, "retries": 2}},
+        }
+
+    def begin(self) -> Rivals:
+        """Start the services; return the rivals of their runs."""
+        self.command("up", timeout=400)
+        os.environ.update(self.environment)
+        os.environ.update(s3_variables(load_environment()))
+        self.until("the DAG", self._has_dag, seconds=180)
+        return Rivals(self.home, STORE, healthy_seconds=HEALTHY_SECONDS)
+
+    def _has_dag(self) -> bool:
+        return any(one["dag_id"] == DAG for one in self.airflow("GET", "/dags?limit=100")["dags"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return all runs, the oldest first."""
+        found = self.airflow("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+        return sorted(found, key=lambda run: str(run["run_after"]))
+
+    def land(self, rivals: Rivals, name: str, *, event: bool) -> float:
+        """Put one object, and tell the queue as S3 would; return when."""
+        rivals.store.write_text(f"{PREFIX}{name}", f"9 1:1 2:0.{len(self.runs()) + 1}\n")
+        if event:
+            told = {
+                "Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": f"failures/{PREFIX}{name}"}}}]
+            }
+            self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(told))
+        return time.monotonic()
+
+    def left(self, rivals: Rivals) -> dict[str, int]:
+        """Count what is left of any endpoint."""
+        log = (self.home / "logs" / "endpoint-host.log").read_text()
+        addresses = re.findall(r"starts at (http://\S+) as process", log)
+        return {
+            "processes": len(rivals.endpoints()),
+            "ports": sum(is_open(uri) for uri in addresses),
+            "files": len(rivals.store.list("endpoints")),
+            "leases": len(leased_names(rivals.store)),
+        }
+
+    @staticmethod
+    def until(what: str, look: Callable[[], Any], *, seconds: float) -> Any:
+        """Return what `look` finds, asking again until the time is over."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = look()
+            if found:
+                return found
+            time.sleep(1)
+        msg = f"waited {seconds:g} s in vain for {what}"
+        raise TimeoutError(msg)

@@ -1,0 +1,231 @@
+"""What is left of ephemeral endpoints after each failure, in a real Airflow on a real S3-speaking store: nothing.
+
+    python benchmarks/endpoint_failures.py [--only "scheduler killed"] [--keep FOLDER]
+
+Airflow, the endpoint host and OpenStack Swift run as `bin/stepzero up` starts them; SQS is played by a local AWS. Each
+failure is one object that is put into S3: the watcher in the triggerer starts one run, something is done to it, and
+when the run has ended everything that could be left of an endpoint is counted. Then the watcher itself is tried: the
+same object again, objects put while the triggerer is dead, an event. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from _endpoint_project import DAG, PREFIX, Project
+
+from support.aws import local_aws
+from support.rivals import Broken, Line, Rivals, Stuck
+from support.rivals_launcher import HELD, HOLDING
+
+RUN_SECONDS = 400
+NO_LUCK = "fold 0: ValueError: no luck"
+HARM = Callable[[Project, Rivals], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One way to fail.
+
+    Attributes:
+        estimators: What each model is; a text is why it did not learn.
+        held: Task that stands still while something is done to it: stage and model.
+        harm: What is done then.
+    """
+
+    name: str
+    estimators: dict[str, Any] = field(default_factory=dict)
+    held: str = ""
+    harm: HARM | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return an estimator for each model."""
+        good = {"xgboost": Line(), "random_forest": Line(21.0), "nearest_neighbours": NO_LUCK}
+        return good | self.estimators
+
+
+def kill_task(project: Project, rivals: Rivals) -> None:
+    """Kill -9 the process of the task that stands still."""
+    del project
+    os.kill(int(rivals.store.read_json(HOLDING)["pid"]), signal.SIGKILL)
+
+
+def kill_scheduler(project: Project, rivals: Rivals) -> None:
+    """Kill -9 the scheduler; whatever else it started is left alone."""
+    del rivals
+    found = {process.pid: process for process in named(project, "scheduler")}
+    first = [process for pid, process in found.items() if process.ppid() not in found]
+    assert first, "no scheduler runs"
+    for process in first:
+        process.kill()
+
+
+def stop_host(project: Project, rivals: Rivals) -> None:
+    """Stop the endpoint host for longer than a removal waits for it, then let it go on."""
+    (host,) = named(project, "endpoint-host")
+    host.suspend()
+    try:
+        rivals.store.remove(HELD)
+        project.until(
+            "a removal that failed",
+            lambda: any(task["state"] == "up_for_retry" for task in tasks_of(project) if "remove" in task["task_id"]),
+            seconds=120,
+        )
+    finally:
+        host.resume()
+
+
+FAILURES = (
+    Failure("nothing fails", {"nearest_neighbours": Line(30.0)}),
+    Failure("training fails"),
+    Failure("endpoint never healthy", {"xgboost": Stuck()}),
+    Failure("prediction fails while the other branch goes on", {"random_forest": Broken()}),
+    Failure("task killed -9", held="ask_endpoint xgboost", harm=kill_task),
+    Failure("scheduler killed -9", held="ask_endpoint xgboost", harm=kill_scheduler),
+    Failure("teardown fails once", held="remove_endpoint xgboost", harm=stop_host),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", help="a failure by its name; may be repeated")
+    parser.add_argument("--keep", type=Path, help="folder for logs and store")
+    asked = parser.parse_args()
+    # Whoever ends this early is not to leave services behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    chosen = [one for one in FAILURES if not asked.only or one.name in asked.only]
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="stepzero-failures-") as folder, local_aws() as aws:
+        project = Project((asked.keep or Path(folder)).resolve() / "home", aws)
+        rows: list[dict[str, Any]] = []
+        try:
+            rivals = project.begin()
+            print("services run", flush=True)
+            for one in chosen:
+                rows.append(tried(project, rivals, one))
+                print(json.dumps(rows[-1]), flush=True)
+            watched = watch(project, rivals)
+        finally:
+            project.command("down", expect=None, timeout=120)
+            # A process that was stopped or orphaned by us is ours to end.
+            for process in project.processes():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+    show(rows, watched)
+
+
+def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
+    """Let one object start a run, do harm to it, and say what is left at its end."""
+    known = {run["dag_run_id"] for run in project.runs()}
+    rivals.give(**failure.given())
+    if failure.held:
+        rivals.store.remove(HOLDING)
+        rivals.store.write_json(HELD, {"task": failure.held})
+    landed = project.land(rivals, f"{len(known)}.libsvm", event=True)
+    (run,) = project.until("a run", lambda: new_runs(project, known), seconds=120)
+    began = round(time.monotonic() - landed, 1)
+    most = 0
+    if failure.harm:
+        project.until("a task that stands still", lambda: rivals.store.exists(HOLDING), seconds=RUN_SECONDS)
+        most = len(rivals.endpoints())
+        failure.harm(project, rivals)
+        rivals.store.remove(HELD)
+    ended = project.until("the run's end", lambda: ended_state(project, run["dag_run_id"]), seconds=RUN_SECONDS)
+    left = project.left(rivals)
+    states = {task["task_id"]: task["state"] for task in tasks_of(project, run["dag_run_id"])}
+    bad = sorted(name for name, state in states.items() if state == "failed")
+    started = len(new_runs(project, known))
+    return {"failure": failure.name, "run": ended, "failed tasks": bad, "endpoints at the time": most,
+            "runs started": started, "seconds to start": began,
+            "seconds": round(time.monotonic() - landed), "left": left}  # fmt: skip
+
+
+def watch(project: Project, rivals: Rivals) -> dict[str, Any]:
+    """Try the watcher in the running triggerer."""
+    rivals.give(**dict.fromkeys(("xgboost", "random_forest", "nearest_neighbours"), NO_LUCK))
+    before = {run["dag_run_id"] for run in project.runs()}
+    first = f"{PREFIX}0.libsvm"
+    if rivals.store.exists(first):
+        rivals.store.write_text(first, rivals.store.read_text(first))
+    time.sleep(45)  # longer than two looks: nothing can be waited for where nothing is to happen
+    again = len(new_runs(project, before))
+    for process in named(project, "triggerer"):
+        process.kill()
+    names = [f"while-dead-{number}.libsvm" for number in range(5)]
+    for name in names:
+        project.land(rivals, name, event=False)
+    project.until("a run of what landed meanwhile", lambda: new_runs(project, before), seconds=180)
+    claims = f"arrivals/{DAG}"
+    project.until("claims", lambda: all_claimed(rivals, claims, names), seconds=120)
+    owners = owners_of(rivals, claims, names)
+    return {"the same object again": again, "objects put while the triggerer was dead": len(names),
+            "claimed": len(owners), "by runs": len(set(owners.values())),
+            "runs started": len(new_runs(project, before))}  # fmt: skip
+
+
+def owners_of(rivals: Rivals, claims: str, names: list[str]) -> dict[str, str]:
+    """Return which run claimed each object."""
+    found = [rivals.store.read_json(uri) for uri in rivals.store.list(claims) if "/runs/" not in uri]
+    pairs = [(str(one["uri"]).rpartition("/")[2], str(one["run"])) for one in found]
+    assert len(dict(pairs)) == len({name for name, _ in pairs})
+    return {name: run for name, run in pairs if name in names}
+
+
+def all_claimed(rivals: Rivals, claims: str, names: list[str]) -> bool:
+    """Tell whether every object has an owner."""
+    return set(owners_of(rivals, claims, names)) == set(names)
+
+
+def new_runs(project: Project, known: set[str]) -> list[dict[str, Any]]:
+    """Return runs that were not there."""
+    return [run for run in project.runs() if run["dag_run_id"] not in known]
+
+
+def ended_state(project: Project, run: str) -> str | None:
+    """Return a run's final state, None while it goes on."""
+    (found,) = [str(one["state"]) for one in project.runs() if one["dag_run_id"] == run]
+    return found if found in {"success", "failed"} else None
+
+
+def tasks_of(project: Project, run: str | None = None) -> list[dict[str, Any]]:
+    """Return the tasks of a run, the newest one's by default."""
+    from urllib.parse import quote
+
+    return project.tasks(quote(run or str(project.runs()[-1]["dag_run_id"]), safe=""), DAG)
+
+
+def named(project: Project, word: str) -> list[psutil.Process]:
+    """Return the living processes of a service."""
+    found = []
+    for process in project.processes():
+        with contextlib.suppress(psutil.Error):
+            if word in process.cmdline():
+                found.append(process)
+    return found
+
+
+def show(rows: list[dict[str, Any]], watched: dict[str, Any]) -> None:
+    """Print the table, and all as JSON."""
+    print(f"{'failure':50} {'run':8} {'processes':>9} {'ports':>6} {'files':>6} {'leases':>7}")
+    for row in rows:
+        left = row["left"]
+        print(f"{row['failure']:50} {row['run']:8} {left['processes']:9} {left['ports']:6} {left['files']:6} "
+              f"{left['leases']:7}")  # fmt: skip
+    print(json.dumps({"failures": rows, "watcher": watched}))
+
+
+if __name__ == "__main__":
+    main()
