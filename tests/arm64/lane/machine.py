@@ -78,6 +78,7 @@ class Machine:
         self._children: list[subprocess.Popen[bytes]] = []
         self._waiting: dict[str, queue.Queue[dict[str, Any]]] = {}
         self._driver: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
         self._write = threading.Lock()
         self._forks: ForkWatch | None = None
         (home / "logs").mkdir(parents=True)
@@ -189,6 +190,8 @@ class Machine:
                     break
                 except subprocess.TimeoutExpired:
                     continue
+        if self._listener:
+            self._listener.join(timeout=10)
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._write:
@@ -197,17 +200,19 @@ class Machine:
                 self._driver = self._spawn(command, self.environment(), "driver", pipes=True)
                 if self._lane:
                     self._forks = ForkWatch(self._driver.pid, "/bin/java")
-                threading.Thread(target=self._listen, args=(self._driver,), daemon=True).start()
+                self._listener = threading.Thread(target=self._listen, args=(self._driver,), daemon=True)
+                self._listener.start()
         return self._driver
 
     def _listen(self, driver: subprocess.Popen[bytes]) -> None:
         assert driver.stdout is not None
-        for line in driver.stdout:
-            answer = json.loads(line)
-            if answer["id"] == "imports":
-                self.processor_seconds["imports of all stages"] = float(answer["processor_seconds"])
-            if answer["id"] in self._waiting:
-                self._waiting[answer["id"]].put(answer)
+        with driver.stdout as lines:
+            for line in lines:
+                answer = json.loads(line)
+                if answer["id"] == "imports":
+                    self.processor_seconds["imports of all stages"] = float(answer["processor_seconds"])
+                if answer["id"] in self._waiting:
+                    self._waiting[answer["id"]].put(answer)
         for answers in self._waiting.values():  # it died: let nobody wait for ever
             answers.put({"status": -1, "processor_seconds": 0.0})
 
