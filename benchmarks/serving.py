@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _http_load import latencies, request_of, throughput
-from _served import NAME, RECORD, fit, free_port, make_rows, make_store, memory, python, running, write_project
+from _ports import free_port
+from _served import NAME, RECORD, fit, make_rows, make_store, memory, python, running, write_project
 
 from stepzero.adapters.registry_records import DesiredState, desired_uri
 from stepzero.adapters.store import Store
