@@ -87,6 +87,9 @@ def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) ->
     assert eager.verdict is not None
     assert eager.verdict.outcome is Outcome.FAIL
     assert eager.verdict.reasons[0].rule == "mean"
+    strict = judged({"rule": "mean", "column": "prediction", "at_most": 0.0}, scored=scores.assign(threshold=2.0))
+    assert strict.verdict is not None
+    assert strict.verdict.outcome is Outcome.PASS, "each row by the threshold of its own group, where there is one"
     lost = judged({"rule": "complete", "columns": ["score"]}, scored=scores[scores["_row_id"] != "3"])
     assert lost.verdict is not None
     assert lost.verdict.outcome is Outcome.FAIL

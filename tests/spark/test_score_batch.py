@@ -13,7 +13,8 @@ from stepzero.adapters.registry_records import Evidence, Registration, note_evid
 from stepzero.core.errors import InputError, PromotionError
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput
-from stepzero.learning.model import save_model
+from stepzero.learning.group_thresholds import GroupThresholds
+from stepzero.learning.model import ScoringModel, save_model
 from stepzero.serving.rows import Form, read_rows
 from stepzero.spec.plan import Batch, Champion
 from stepzero.spec.use_case import UseCase
@@ -41,38 +42,39 @@ def rows(seed: int) -> pd.DataFrame:
     return frame.assign(Amount=np.where(np.arange(500) % 50 == 0, -1.0, generator.gamma(2.0, 40.0, 500)))
 
 
+def registered(gate: Gate, model: ScoringModel, version: str) -> Reference:
+    """Store a model as a version that nobody has approved yet."""
+    saved = save_model(gate.store, f"made/model-{version}", model, producer="evaluate")
+    nothing: dict[str, Any] = {"uri": "", "digest": "", "kind": "file"}
+    told: dict[str, Any] = {"training_rows": nothing, "example": nothing, "threshold": 0.4, "run": "r"}
+    note_registration(gate.store, Registration(use_case=NAME, version=version, model=saved.to_json(), **told))
+    return saved
+
+
+def approve(gate: Gate, saved: Reference, version: str) -> None:
+    evidence = Evidence(
+        use_case=NAME, version=version, model_digest=saved.digest, approved=True, by="rule", when="now", how="rule",
+        why="it passed", gates={}, previous=None, run="r", threshold=0.4,
+    )  # fmt: skip
+    note_evidence(gate.store, evidence)
+
+
 def test_a_batch_has_the_scores_that_the_endpoint_would_give(gate: Gate) -> None:
     frame = rows(1)
     model = fit_model(rows(2), ["V1", "Amount"], threshold=0.4)
-    saved = save_model(gate.store, "made/model", model, producer="evaluate")
-    nothing: dict[str, Any] = {"uri": "", "digest": "", "kind": "file"}
-    registration = Registration(
-        use_case=NAME,
-        version="3",
-        model=saved.to_json(),
-        training_rows=nothing,
-        example=nothing,
-        threshold=0.4,
-        run="r",
-    )
-    note_registration(gate.store, registration)
+    saved = registered(gate, model, "3")
     accepted = write_frame(gate.store, "made/accepted", frame, producer="quality_gate")
     reference = ResultReference(stage="quality_gate", uri="", digest="")
     checked = StageInput(reference=reference, outputs={"accepted": accepted}, values={}, verdict=None)
     batch = Batch(partition="2026-11-20", digest="d" * 32, files=())
-    champion = Champion(version="3", digest=saved.digest)
 
-    def score(**changes: Any) -> Any:
-        use_case = UseCase.model_validate({**USE_CASE, **changes})
+    def score(version: str = "3", digest: str = saved.digest, **changes: Any) -> Any:
+        use_case, champion = UseCase.model_validate({**USE_CASE, **changes}), Champion(version=version, digest=digest)
         return gate.run("score_batch", use_case, {"checked": checked}, champion=champion, batch=batch)
 
     with pytest.raises(PromotionError, match=r"no file registry/toy/3/evidence.json"):
         score()
-    evidence = Evidence(
-        use_case=NAME, version="3", model_digest=saved.digest, approved=True, by="rule", when="now", why="it passed",
-        how="rule", gates={}, previous=None, run="r", threshold=0.4,
-    )  # fmt: skip
-    note_evidence(gate.store, evidence)
+    approve(gate, saved, "3")
     done = score()
     assert done.values == {"rows": 490, "left_out": 10, "positive": done.values["positive"], "version": "3"}
     assert "490 of 500 rows" in done.summary
@@ -90,3 +92,10 @@ def test_a_batch_has_the_scores_that_the_endpoint_would_give(gate: Gate) -> None
     assert Reference.from_json(newest["scores"]).digest == done.outputs["scores"].digest
     with pytest.raises(InputError, match=r"no idd. Allowed: did you mean 'id'"):
         score(scoring={"keep": ["idd"]})
+
+    groups = GroupThresholds(column="id", kind="bigint", above=249, disfavoured=0.2, favoured=0.6)
+    other = registered(gate, model.replaced(groups=groups), "4")
+    approve(gate, other, "4")
+    by_group = read_frame(gate.store, score("4", other.digest).outputs["scores"]).sort_values("id", ignore_index=True)
+    lines = np.where(asked["id"] > 249, 0.2, 0.6)
+    assert by_group["decision"].tolist() == (served >= lines).astype(int).tolist() != found["decision"].tolist()
