@@ -17,7 +17,7 @@ from stepzero.execution.watching import window_end
 from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.use_case import UseCase
-from support.traffic import FIRST, ROWS, Traffic, make_traffic, use_case
+from support.traffic import FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
 
 
 @pytest.fixture
@@ -224,6 +224,29 @@ def test_decisions_of_groups_are_watched(tmp_path: Path, monkeypatch: pytest.Mon
     late = traffic.watch(13, "bias")
     assert "bias_limit" in kinds(late), "with labels, the declared limit is judged"
     assert late["triage"].values["action"] == "page"
+
+
+def test_predicted_numbers_are_watched_by_their_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = make_ages(tmp_path, monkeypatch)
+    assert traffic.use_case.monitors is not None
+    assert traffic.use_case.monitors.model_quality is not None
+    assert traffic.use_case.monitors.model_quality.metric == "rmse"
+    traffic.serve(range(12))
+    quiet = traffic.watch(11)
+    assert kinds(quiet) == set()
+    assert {str(one.verdict.outcome) for one in quiet.values() if one.verdict} == {"PASS"}
+    (error,) = [one["value"] for one in quiet["model_quality"].values["intervals"][-1:]]
+    assert 0.9 < error < 1.4, "an error, and no error turned round"
+    traffic.serve(range(12, 23), turned=True)
+    assert kinds(traffic.watch(14, "model_quality")) == set(), "their labels are not known yet"
+    seen = traffic.watch(20, "model_quality", "prediction_drift")
+    assert kinds(seen) == {"loss"}, "the predictions are as ever, but wrong"
+    assert "above in 2 of 3" in seen["model_quality"].verdict.sentence()
+    assert seen["triage"].values["action"] == "retrain"
+    data = ages().model_dump(mode="json", by_alias=True)
+    data["monitors"]["model_quality"]["metric"] = "f1"
+    with pytest.raises(SpecError, match=r"monitors.model_quality.metric: got 'f1'. Allowed: a metric for regression"):
+        validate(data, UseCase)
 
 
 def test_the_latest_run_is_none_of_the_watch(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 
 from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.labels import land_labels
@@ -19,6 +20,7 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.learning.model import ScoringModel, load_model, save_model
+from stepzero.learning.transform import Transformer
 from stepzero.serving.capture import Capture, Exchange
 from stepzero.spec.environment import Capture as Settings
 from stepzero.spec.environment import Environment
@@ -73,11 +75,16 @@ class Silent:
 class Traffic:
     """A champion with its reference, days of requests, and the watch of a day.
 
+    What a subclass may have otherwise: the target, the threshold, the rows and the model.
+
     Args:
         store: Where.
         folder: For files of labels.
         declared: The use case.
     """
+
+    target = "Class"
+    threshold: float | None = 0.4
 
     def __init__(self, store: Store, folder: Path, declared: UseCase | None = None) -> None:
         self.store, self.folder = store, folder
@@ -87,10 +94,18 @@ class Traffic:
         self.version = "1"
         self.model = self.register("1", seed=1)
 
+    def rows(self, rows: int, seed: int, *, turned: bool) -> pd.DataFrame:
+        """Return requests with what is true of them."""
+        return make_rows(rows, seed, turned=turned)
+
+    def fit(self, train: pd.DataFrame) -> ScoringModel:
+        """Return a model."""
+        return fit_model(train, ["V1", "Amount"], threshold=0.4)
+
     def register(self, version: str, *, seed: int, turned: bool = False) -> ScoringModel:
         """Train a version, make its reference, and let it serve."""
-        train, test = (make_rows(2_000, seed + at, turned=turned) for at in (0, 100))
-        model = fit_model(train, ["V1", "Amount"], threshold=0.4)
+        train, test = (self.rows(2_000, seed + at, turned=turned) for at in (0, 100))
+        model = self.fit(train)
         folder = f"made/{version}"
         rows = {
             side: frame.assign(_row_id=[f"{side}{at}" for at in range(len(frame))])
@@ -110,7 +125,7 @@ class Traffic:
             model=saved.to_json(),
             training_rows=learned.to_json(),
             example={},
-            threshold=0.4,
+            threshold=self.threshold,
             run=f"run {version}",
             watched={name: one.to_json() for name, one in made.outputs.items()},
         )
@@ -121,7 +136,7 @@ class Traffic:
     def serve(self, days: range, *, rows: int = ROWS, change: Change | None = None, turned: bool = False) -> None:
         """Answer requests of some days as the endpoint does, and capture them; labels come a week later."""
         for day in days:
-            frame = make_rows(rows, 1_000 + day, turned=turned)
+            frame = self.rows(rows, 1_000 + day, turned=turned)
             if change is not None:
                 frame = change(frame)
             at = FIRST + day * DAY + timedelta(hours=12)
@@ -129,16 +144,16 @@ class Traffic:
             features = frame[["V1", "Amount"]]
             whole = features.notna().all(axis=1)
             answered = features[whole].reset_index(drop=True)
-            exchange = Exchange(request=f"d{day}", at=at, version=self.version, model="m", threshold=0.4)
+            exchange = Exchange(request=f"d{day}", at=at, version=self.version, model="m", threshold=self.threshold)
             exchange.rows, exchange.scores = answered, self.model.score(answered)
             capture.offer(exchange)
             for number in range(int((~whole).sum())):
                 told = "row 0 field V1: got nothing. Allowed: a value (double)"
                 capture.offer(Exchange(request=f"d{day}.refused{number}", at=at, status=422, refused=told))
             assert capture.flush()
-            self.label(day, frame[whole]["Class"].tolist(), at + 7 * DAY - timedelta(hours=13))
+            self.label(day, frame[whole][self.target].tolist(), at + 7 * DAY - timedelta(hours=13))
 
-    def label(self, day: int, labels: list[int], known_at: datetime) -> None:
+    def label(self, day: int, labels: list[float], known_at: datetime) -> None:
         ids = [f"d{day}.{number}" for number in range(len(labels))]
         path = self.folder / f"labels{day}.csv"
         pd.DataFrame({"id": ids, "label": labels, "known_at": known_at.isoformat()}).to_csv(path, index=False)
@@ -190,6 +205,43 @@ class Traffic:
         return self.store.read_text(Reference.from_json(seen.outputs["page"].to_json()).uri)
 
 
+class Ages(Traffic):
+    """A regression: ages that two measures tell; turned round, they tell less."""
+
+    target = "Age"
+    threshold = None
+
+    def rows(self, rows: int, seed: int, *, turned: bool) -> pd.DataFrame:
+        """Return measures and ages."""
+        generator = np.random.default_rng(seed)
+        first, second = generator.normal(size=rows), generator.gamma(2.0, 40.0, rows)
+        age = 10 + (-2.0 if turned else 2.0) * first + second / 40 + generator.normal(size=rows)
+        return pd.DataFrame({"V1": first, "Amount": second, "Age": age})
+
+    def fit(self, train: pd.DataFrame) -> ScoringModel:
+        """Return a small forest."""
+        features = train[["V1", "Amount"]]
+        transformer = Transformer().fit(features)
+        estimator = RandomForestRegressor(n_estimators=20, max_depth=6, random_state=1)
+        estimator.fit(transformer.transform(features), train["Age"])
+        return ScoringModel(features=dict.fromkeys(features, "double"), transformer=transformer, estimator=estimator)
+
+
+def ages(**monitors: Any) -> UseCase:
+    """Return the use case of `Ages`."""
+    data = use_case(**monitors).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    data["problem"] = {"kind": "regression", "target": "Age"}
+    data["source"]["columns"] = {"V1": "double", "Amount": "double", "Age": "double"}
+    data["train"] = {"models": {"random_forest": {}}}
+    del data["monitors"]["model_quality"]  # the metric of a classification
+    return validate(data, UseCase)
+
+
 def make_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **monitors: Any) -> Traffic:
     monkeypatch.setattr(Workspace, "tracking", property(lambda _: Silent()))
     return Traffic(Store(f"file://{tmp_path}/store"), tmp_path, use_case(**monitors))
+
+
+def make_ages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    monkeypatch.setattr(Workspace, "tracking", property(lambda _: Silent()))
+    return Ages(Store(f"file://{tmp_path}/store"), tmp_path, ages())

@@ -136,14 +136,25 @@ def values_by_feature(model: ScoringModel, matrix: Floats, background: Floats, s
     return by_feature(found.values, names), list(dict.fromkeys(names))
 
 
+_OBJECTIVES = {"binary:logistic": "xgboost", "reg:squarederror": "boosted"}
+_FORESTS = {
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "RandomForestRegressor",
+    "ExtraTreesRegressor",
+    "LGBMClassifier",
+}
+
+
 def kind_of(estimator: Any) -> str:
-    """Return how an estimator is explained: ``xgboost``, ``trees``, ``linear``, or ``any``."""
+    """Return how an estimator is explained: ``xgboost``, ``boosted`` (numbers), ``trees``, ``linear``, or ``any``."""
     module, name = type(estimator).__module__.partition(".")[0], type(estimator).__name__
     if module == "xgboost":
         told = estimator.get_params()
-        plain = told.get("booster") in {None, "gbtree"} and estimator.objective == "binary:logistic"
-        return "xgboost" if plain else "any"
-    if hasattr(estimator, "tree_") or name in {"RandomForestClassifier", "ExtraTreesClassifier", "LGBMClassifier"}:
+        if told.get("booster") not in {None, "gbtree"}:
+            return "any"
+        return _OBJECTIVES.get(str(estimator.objective), "any")
+    if hasattr(estimator, "tree_") or name in _FORESTS:
         return "trees"
     return "linear" if hasattr(estimator, "coef_") and hasattr(estimator, "decision_function") else "any"
 
@@ -197,7 +208,7 @@ def _trees(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Val
     is_boosted = type(estimator).__name__ == "LGBMClassifier"
     output = estimator.predict(matrix, raw_score=True) if is_boosted else score_rows(estimator, matrix)
     base = float(np.mean(output - values.sum(axis=1)))
-    told = LOG_ODDS if is_boosted else PROBABILITY
+    told = LOG_ODDS if is_boosted else PROBABILITY if hasattr(estimator, "predict_proba") else OWN_SCORE
     return Values(values, base, np.asarray(output, dtype=np.float64), "TreeExplainer, path-dependent", told)
 
 
@@ -227,7 +238,7 @@ def _any(estimator: Any, matrix: Floats, background: Floats, seed: int) -> Value
     return Values(values, float(explainer.expected_value), score_rows(estimator, matrix), "KernelExplainer", told)
 
 
-_VALUES = {"xgboost": _xgboost, "trees": _trees, "linear": _linear, "any": _any}
+_VALUES = {"xgboost": _xgboost, "boosted": _trees, "trees": _trees, "linear": _linear, "any": _any}
 
 
 def import_shap() -> Any:

@@ -125,7 +125,7 @@ def _make(estimator: Any, reference: Floats | None) -> _Method:
     kind = kind_of(estimator)
     if kind == "xgboost":
         return _xgboost(estimator)
-    if kind == "trees" or type(estimator).__name__ in {"RandomForestRegressor", "ExtraTreesRegressor"}:
+    if kind == "trees":
         return _trees(estimator)
     if kind == "linear" and reference is not None:
         return _linear(estimator, reference)

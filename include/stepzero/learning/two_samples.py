@@ -68,15 +68,23 @@ def classifier_test(
     reference = _matrix(sample, names, kinds)
     block = sample[BLOCK].to_numpy(dtype=np.int64)
     size = min(MOST_ROWS, len(reference) // 2, *(max(len(window), 2) for window in windows))
-    alone = [_chance(reference, block, size, generator) for _ in range(draws)]
+    threshold = chance_threshold(reference, block, size, level=level, draws=draws, seed=seed)
     areas, gains = [], np.zeros(len(names))
     for window in windows:
         rows = _some(_matrix(window, names, kinds), size, generator)
         area, gains = _area(_some(reference, size, generator), rows, generator)
         areas.append(area)
     strongest = [names[at] for at in np.argsort(-gains, kind="stable")[:3] if gains[at] > 0]
-    threshold = fit_chance(np.asarray(alone), "normal").threshold(level)
     return Told(areas=areas, threshold=threshold, at_least=at_least, columns=strongest)
+
+
+def chance_threshold(
+    reference: Floats, block: npt.NDArray[np.int64], size: int, *, level: float, draws: int, seed: int
+) -> float:
+    """Return the area that chance alone exceeds in one window with the level's probability."""
+    generator = np.random.default_rng([seed, draws])
+    alone = [_chance(reference, block, size, generator) for _ in range(draws)]
+    return fit_chance(np.asarray(alone), "normal").threshold(level)
 
 
 def _chance(reference: Floats, block: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> float:

@@ -15,6 +15,7 @@ from stepzero.learning.metrics import DECISIONS, RANKINGS
 from stepzero.learning.two_samples import BLOCK
 from stepzero.measures.checks import Floats, Integers
 from stepzero.measures.false_alarms import calibrate
+from stepzero.measures.regression import ERRORS, REGRESSIONS
 from stepzero.measures.uncertainty import Interval, intervals
 
 FEW_BLOCKS = 30
@@ -66,18 +67,24 @@ def judge_values(
         smallest: A loss below is none.
     """
     size = min(len(window) for window in windows)
-    drawn = draw_rows(reference, size, len(windows), rule.draws, rule.seed)
-    columns = columns_of(reference)
-    chance = np.array([[value(_some(columns, rows)) for rows in one] for one in drawn], dtype=np.float64)
-    middle = float(np.nanmean(chance))
-    lost = middle - np.where(np.isnan(chance), middle, chance)
-    (limit,) = calibrate(lost[..., None], at_least=rule.at_least, level=rule.level, family="normal")
+    middle, limit = chance_loss(value, reference, size, len(windows), rule)
     return Fallen(
         values=[value(columns_of(window)) for window in windows],
         reference=middle,
         allowed=max(limit, smallest),
         at_least=rule.at_least,
     )
+
+
+def chance_loss(value: Value, reference: pd.DataFrame, size: int, length: int, rule: Rule) -> tuple[float, float]:
+    """Return the value that windows of so many reference rows have on average, and the loss that chance may make."""
+    drawn = draw_rows(reference, size, length, rule.draws, rule.seed)
+    columns = columns_of(reference)
+    chance = np.array([[value(_some(columns, rows)) for rows in one] for one in drawn], dtype=np.float64)
+    middle = float(np.nanmean(chance))
+    lost = middle - np.where(np.isnan(chance), middle, chance)
+    (limit,) = calibrate(lost[..., None], at_least=rule.at_least, level=rule.level, family="normal")
+    return middle, limit
 
 
 def columns_of(rows: pd.DataFrame) -> Rows:
@@ -110,15 +117,27 @@ def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed:
 
 
 def metric_value(name: str, threshold: float | None) -> Value:
-    """Return a metric of rows with ``_score`` and ``_label``; not a number where a class is missing."""
+    """Return a metric of rows with ``_score`` and ``_label``, turned so that larger is better.
+
+    Not a number where the labels cannot tell: a class is missing, or all numbers are the same.
+    """
+    sign = sign_of(name)
 
     def value(rows: Rows) -> float:
         label, score = (np.asarray(rows[column], dtype=np.float64) for column in ("_label", "_score"))
-        if not 0 < label.sum() < len(label):
-            return float("nan")
-        return float(_measured(name, threshold, label, score, None))
+        return sign * float(_measured(name, threshold, label, score, None)) if can_tell(label) else float("nan")
 
     return value
+
+
+def sign_of(name: str) -> float:
+    """Return -1 of a metric that is good when it is small."""
+    return -1.0 if name in ERRORS else 1.0
+
+
+def can_tell(label: Floats) -> bool:
+    """Tell whether labels are of more than one kind."""
+    return len(label) > 0 and bool(np.ptp(label) > 0)
 
 
 def metric_interval(name: str, threshold: float | None, rows: pd.DataFrame, confidence: float) -> Interval:
@@ -128,12 +147,14 @@ def metric_interval(name: str, threshold: float | None, rows: pd.DataFrame, conf
     def statistic(weight: Floats) -> Any:
         return _measured(name, threshold, label, score, weight)
 
-    return intervals({name: statistic}, label, np.ones(len(label)), confidence=confidence, draws=200)[name]
+    strata = np.zeros(len(label)) if name in REGRESSIONS else label
+    return intervals({name: statistic}, strata, np.ones(len(label)), confidence=confidence, draws=200)[name]
 
 
 def _measured(name: str, threshold: float | None, label: Floats, score: Floats, weight: Floats | None) -> Any:
-    if name in RANKINGS:
-        return RANKINGS[name](label, score, weight)
+    measure = RANKINGS.get(name) or REGRESSIONS.get(name)
+    if measure is not None:
+        return measure(label, score, weight)
     return DECISIONS[name](label, (score >= (0.5 if threshold is None else threshold)).astype(np.float64), weight)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepzero.core.errors import did_you_mean
 from stepzero.spec.base import ElsewhereError, is_dotted
@@ -27,6 +27,22 @@ MODELS = {
 ALL_MODELS = tuple(dict.fromkeys(name for names in MODELS.values() for name in names))
 
 
+def with_default_metrics(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a use case's data in which search and watch of a regression go by its own metric, where none is named."""
+    problem = data.get("problem")
+    metric = FALLBACK_METRIC.get(str(problem.get("kind"))) if isinstance(problem, dict) else None
+    if metric is None:
+        return data
+    made = dict(data)
+    train, monitors = data.get("train"), data.get("monitors")
+    if isinstance(train, dict) and "metric" not in train:
+        made["train"] = {**train, "metric": metric}
+    watched = monitors.get("model_quality", {}) if isinstance(monitors, dict) else None
+    if isinstance(watched, dict) and "metric" not in watched:
+        made["monitors"] = {**monitors, "model_quality": {**watched, "metric": metric}}  # type: ignore[dict-item]
+    return made
+
+
 def check_kind(use_case: UseCase) -> None:
     """Reject what does not go with the kind of problem.
 
@@ -41,6 +57,9 @@ def check_kind(use_case: UseCase) -> None:
         for name, model in use_case.train.models.items():
             _check_model(name, model, kind, ("train", "models", name))
         _check_tie(use_case)
+    watched = use_case.monitors.model_quality if use_case.monitors else None
+    if watched:
+        _must_be_metric(watched.metric, kind, ("monitors", "model_quality", "metric"))
     for name in use_case.promote.require:
         _must_be_metric(name, kind, ("promote", "require", name))
     if kind == "regression":

@@ -102,13 +102,16 @@ class PredictionDrift(Section):
 class ModelQuality(Section):
     """Labelled windows against the held-out rows."""
 
-    metric: Literal["average_precision", "roc_auc", "f1", "precision", "recall"] = "average_precision"
+    metric: Literal["average_precision", "roc_auc", "f1", "precision", "recall", "rmse", "mae", "r2", "accuracy"] = (
+        "average_precision"
+    )
+    """Of a regression ``rmse`` if absent."""
     smallest: float = Field(default=0.02, ge=0)
-    """A loss below is none."""
+    """A loss below is none, in the metric's unit."""
     confidence: OpenShare = 0.95
     """Of the intervals that are shown."""
     predicted: bool = True
-    """Whether a loss may be predicted from the scores alone while labels are not ripe."""
+    """Whether a loss may be predicted from the scores alone while labels are not ripe; a regression's say nothing."""
 
 
 class BiasDrift(Section):

@@ -11,7 +11,7 @@ from stepzero.spec.bias import Bias
 from stepzero.spec.compare import Compare
 from stepzero.spec.data import Pipeline, Prepare, Problem, Source, Split, Weight
 from stepzero.spec.features import Features, featured_columns
-from stepzero.spec.kinds import FALLBACK_METRIC, check_kind
+from stepzero.spec.kinds import check_kind, with_default_metrics
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.scoring import Scoring
@@ -65,11 +65,7 @@ class UseCase(Section):
     @classmethod
     def _default_metric(cls, value: Any) -> Any:
         """Let a regression go by its own default metric."""
-        problem, train = (value.get(name) for name in ("problem", "train")) if isinstance(value, dict) else (None, None)
-        if isinstance(problem, dict) and isinstance(train, dict) and "metric" not in train:
-            metric = FALLBACK_METRIC.get(str(problem.get("kind")))
-            return {**value, "train": {**train, "metric": metric}} if metric else value
-        return value
+        return with_default_metrics(value) if isinstance(value, dict) else value
 
     @model_validator(mode="before")
     @classmethod

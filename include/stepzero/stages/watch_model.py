@@ -17,7 +17,15 @@ from stepzero.learning.drift import FEWEST_ROWS
 from stepzero.learning.model import load_model
 from stepzero.learning.triage import LOSS, PREDICTED_LOSS, Signal
 from stepzero.learning.watch_pictures import values_picture
-from stepzero.learning.window_values import Fallen, Rows, judge_values, metric_interval, metric_value
+from stepzero.learning.window_values import (
+    Fallen,
+    Rows,
+    can_tell,
+    judge_values,
+    metric_interval,
+    metric_value,
+    sign_of,
+)
 from stepzero.measures.expected import expected_quality
 from stepzero.measures.quality import Finding
 from stepzero.stages.watch_results import Seen, Watched, result_of, rule_of, span_of, unwatched, watched_by, windows_of
@@ -48,12 +56,12 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
         findings=findings,
         signals=[Signal(kind=kind, sentence=finding.reason().sentence()) for kind, finding in fired],
         not_yet=None if enough else _unripe(collected, ripe, version, monitors),
-        metrics={finding.rule: fallen.values[-1] for finding, fallen, _ in parts},
+        metrics={finding.rule: sign_of(finding.rule) * fallen.values[-1] for finding, fallen, _ in parts},
         values={"intervals": parts[0][2] if enough else [], "labels_ripe": enough},
         picture=_picture("Windows with ripe labels", fallen, section.metric) if fallen else None,
         alt=f"{section.metric} window by window, with reference and threshold",
-        note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction. The expected F1 is what the "
-        "scores themselves promise; it is blind to a change of what features mean.",
+        note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction."
+        + (_PROMISED if len(parts) > enough else ""),
     )
     return result_of(seen, workspace)
 
@@ -88,6 +96,9 @@ def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], worksp
     return result_of(seen, workspace)
 
 
+_PROMISED = " The expected F1 is what the scores themselves promise; it is blind to a change of what features mean."
+
+
 def _ripe_windows(collected: StageInput, version: str, workspace: Workspace) -> list[pd.DataFrame]:
     """Return the labelled rows of ripe windows that a version answered, the oldest first."""
     rows = workspace.read_frame(collected.output("labelled"))
@@ -95,7 +106,7 @@ def _ripe_windows(collected: StageInput, version: str, workspace: Workspace) -> 
     for number, told in enumerate(collected.values["labels"]):
         window = rows[(rows["_window"] == number) & (rows[VERSION].astype(str) == version)] if len(rows) else rows
         label = window[LABEL]
-        if told["ripe"] and 0 < label.sum() < len(label):
+        if told["ripe"] and can_tell(label.to_numpy(dtype=np.float64)):
             kept.append(pd.DataFrame({"_score": window[SCORE], "_label": label}).reset_index(drop=True))
     return kept
 
@@ -165,17 +176,23 @@ def _answered(collected: StageInput, version: str, monitors: Any, workspace: Wor
 
 
 def _picture(title: str, fallen: Fallen, name: str) -> bytes:
-    return values_picture(title, fallen.values, fallen.low, fallen.reference, name)
+    sign = sign_of(name)
+    return values_picture(
+        title, [sign * one for one in fallen.values], sign * fallen.low, sign * fallen.reference, name
+    )
 
 
 def _finding(name: str, fallen: Fallen, interval: dict[str, float] | None, severity: str = "error") -> Finding:
     between = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
-    times = f"below in {fallen.over} of {len(fallen.values)}"
+    sign = sign_of(name)
+    worse, least = ("below", "at least") if sign > 0 else ("above", "at most")
+    times = f"{worse} in {fallen.over} of {len(fallen.values)}"
     return Finding(
         rule=name,
         column=None,
-        observed=f"{fallen.values[-1]:.3f}{between} in the newest window, {times}",
-        bound=f"at least {fallen.low:.3f} in {fallen.at_least} windows; {fallen.reference:.3f} on the reference",
+        observed=f"{sign * fallen.values[-1]:.3f}{between} in the newest window, {times}",
+        bound=f"{least} {sign * fallen.low:.3f} in {fallen.at_least} windows; {sign * fallen.reference:.3f} on the "
+        "reference",
         passed=not fallen.fires,
         severity=severity,
     )
