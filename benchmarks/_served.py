@@ -167,8 +167,9 @@ def running(command: list[str], url: str, log: Path, variables: dict[str, str]) 
         yield psutil.Process(process.pid)
     finally:
         os.sched_setaffinity(0, cores)
-        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            one.terminate()
+        if process.poll() is None:
+            for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                one.terminate()
         process.wait(timeout=30)
 
 

@@ -37,7 +37,9 @@ from _watch_replay import (
 )
 from scipy import stats
 
-DATA = Path(__file__).resolve().parents[2] / "shared/data/simulated_transactions/transactions_2018-04_to_2018-09.parquet"
+DATA = (
+    Path(__file__).resolve().parents[2] / "shared/data/simulated_transactions/transactions_2018-04_to_2018-09.parquet"
+)
 LAST = 183
 """Days that the data have."""
 FIRST_FAULTY = LEARNED + 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -144,3 +145,31 @@ def test_every_use_case_has_a_dag_file(path: Path) -> None:
 def test_astro_folder_is_whole() -> None:
     for name in ("config.yaml", "test_dag_integrity_default.py", "dag_integrity_exceptions.txt"):
         assert (ROOT / ".astro" / name).is_file()
+
+
+def test_benchmarks_share_what_is_there() -> None:
+    """Their modules are scripts beside each other, which no type checker follows."""
+    folder = ROOT / "benchmarks"
+    trees = {path.stem: ast.parse(path.read_text()) for path in folder.glob("*.py")}
+    known = {name: _names(tree) for name, tree in trees.items()}
+    gone = [
+        f"{name}: {alias.name} of {node.module}"
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in known
+        for alias in node.names
+        if alias.name not in known[node.module]
+    ]
+    assert gone == []
+
+
+def _names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
