@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,7 +148,7 @@ class Replay:
         self.folder, self.days = folder, days
         self.store = Store(f"file://{folder}/store")
         self.use_case = declared(draws)
-        self.tries, self.now = 0, at_noon(LEARNED)
+        self.now = at_noon(LEARNED)
         if not self.store.exists(registration_uri(NAME, "1")):
             self.register(self.trained())
         registration = read_registration(self.store, NAME, "1")
@@ -222,12 +223,11 @@ class Replay:
         )  # fmt: skip
 
     def stage(self, name: str, plan: Plan, inputs: dict[str, StageInput]) -> StageInput:
-        self.tries += 1
         info = find_stage(name)
         workspace = Workspace(
             store=self.store, environment=Environment(name="local", store=self.store.root),
             plan=View(plan, info.plan, always=("run", "folder", "as_of")),  # type: ignore[arg-type]
-            folder=f"results/{name}/{self.tries}", stage=name,
+            folder=f"results/{name}/{uuid.uuid4().hex}", stage=name,
         )  # fmt: skip
         workspace.log.setLevel("ERROR")
         return given(load_stage(info)(View(plan.use_case, info.sections, always=("name",)), inputs, workspace))

@@ -29,6 +29,7 @@ from _watch_replay import (
     FEATURES,
     LEARNED,
     MONITORS,
+    NAME,
     TARGET,
     Replay,
     at_noon,
@@ -36,6 +37,11 @@ from _watch_replay import (
     read_days,
 )
 from scipy import stats
+
+from stepzero.adapters.registry_records import read_registration
+from stepzero.learning.drift_power import MOST_WINDOWS, detection_delays
+from stepzero.measures.drift import DriftColumn
+from stepzero.stages.watch_results import rule_of
 
 DATA = (
     Path(__file__).resolve().parents[2] / "shared/data/simulated_transactions/transactions_2018-04_to_2018-09.parquet"
@@ -75,7 +81,8 @@ def main() -> None:
     }
     print(table(matrix))
     quiet = run_quiet(replay, parts, asked.last_day)
-    print(json.dumps({"rows_a_day": asked.rows, "quiet": quiet, "matrix": matrix}))
+    power = parts.get("power", lambda: detected(replay, asked.rows))
+    print(json.dumps({"rows_a_day": asked.rows, "quiet": quiet, "matrix": matrix, "power": power}))
 
 
 class Parts:
@@ -239,6 +246,19 @@ def forget(replay: Replay, start: int) -> None:
         if datetime.fromisoformat(uri.split("/")[2] + "T00:00:00+00:00") >= border + 7 * DAY:
             replay.store.remove(uri)
     replay.store.remove("watch")
+
+
+def detected(replay: Replay, rows: int) -> dict[str, Any]:
+    """Return how many windows it takes until a shift of the amount is seen, by its size in standard deviations."""
+    monitors = replay.use_case.monitors
+    files = read_registration(replay.store, NAME, "1").watched
+    told = replay.store.read_json(files["reference"]["uri"])
+    columns = {name: DriftColumn.from_json(data) for name, data in told["columns"].items()}
+    rule = rule_of(monitors, monitors.data_drift, share=0.5)  # type: ignore[union-attr]
+    delays = detection_delays(columns, "TX_AMOUNT", rule, rows=rows, length=3)
+    middle = {str(size): float(np.median(one)) for size, one in delays.items()}
+    print(f"windows until a shift of TX_AMOUNT is seen, by its size in standard deviations (14: not seen): {middle}")
+    return {"column": "TX_AMOUNT", "median_windows": middle, "not_seen": MOST_WINDOWS}
 
 
 def table(matrix: dict[str, Any]) -> str:
