@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +15,7 @@ from stepzero.cli.run_results import find_run
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.verdict import Outcome
 from stepzero.execution.watching import window_end
+from stepzero.learning.window_values import metric_value
 from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.use_case import UseCase
@@ -194,6 +196,15 @@ def test_a_column_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_section_that_says_the_impossible_is_refused(data: dict[str, Any], text: str) -> None:
     with pytest.raises(SpecError, match=text):
         validate(data, Monitors)
+
+
+def test_decisions_count_as_they_were_made() -> None:
+    rows = {"_label": np.array([1.0, 1, 0, 0]), "_score": np.array([0.9, 0.3, 0.6, 0.1])}
+    assert metric_value("f1", 0.5)(rows) == pytest.approx(0.5)
+    by_group = {**rows, "_decision": np.array([1.0, 1, 0, 0])}
+    assert metric_value("f1", 0.5)(by_group) == 1.0
+    assert metric_value("mae", None)(rows) == pytest.approx(-0.375)
+    assert np.isnan(metric_value("r2", None)({name: values[:1] for name, values in rows.items()}))
 
 
 def test_groups_are_watched_only_where_they_are_declared() -> None:

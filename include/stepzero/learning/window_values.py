@@ -119,13 +119,14 @@ def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed:
 def metric_value(name: str, threshold: float | None) -> Value:
     """Return a metric of rows with ``_score`` and ``_label``, turned so that larger is better.
 
+    Where rows have a ``_decision``, it counts, and the threshold does not: groups may have thresholds of their own.
     Not a number where the labels cannot tell: a class is missing, or all numbers are the same.
     """
     sign = sign_of(name)
 
     def value(rows: Rows) -> float:
-        label, score = (np.asarray(rows[column], dtype=np.float64) for column in ("_label", "_score"))
-        return sign * float(_measured(name, threshold, label, score, None)) if can_tell(label) else float("nan")
+        label = np.asarray(rows["_label"], dtype=np.float64)
+        return sign * float(_measured(name, threshold, rows, None)) if can_tell(label) else float("nan")
 
     return value
 
@@ -142,20 +143,23 @@ def can_tell(label: Floats) -> bool:
 
 def metric_interval(name: str, threshold: float | None, rows: pd.DataFrame, confidence: float) -> Interval:
     """Return a metric of labelled rows with its confidence interval."""
-    label, score = (rows[column].to_numpy(dtype=np.float64) for column in ("_label", "_score"))
+    label, columns = rows["_label"].to_numpy(dtype=np.float64), columns_of(rows)
 
     def statistic(weight: Floats) -> Any:
-        return _measured(name, threshold, label, score, weight)
+        return _measured(name, threshold, columns, weight)
 
     strata = np.zeros(len(label)) if name in REGRESSIONS else label
     return intervals({name: statistic}, strata, np.ones(len(label)), confidence=confidence, draws=200)[name]
 
 
-def _measured(name: str, threshold: float | None, label: Floats, score: Floats, weight: Floats | None) -> Any:
+def _measured(name: str, threshold: float | None, rows: Rows, weight: Floats | None) -> Any:
+    label, score = (np.asarray(rows[column], dtype=np.float64) for column in ("_label", "_score"))
     measure = RANKINGS.get(name) or REGRESSIONS.get(name)
     if measure is not None:
         return measure(label, score, weight)
-    return DECISIONS[name](label, (score >= (0.5 if threshold is None else threshold)).astype(np.float64), weight)
+    line = 0.5 if threshold is None else threshold
+    decision = np.asarray(rows["_decision"]) if "_decision" in rows else score >= line
+    return DECISIONS[name](label, decision.astype(np.float64), weight)
 
 
 def _some(columns: Rows, rows: Integers) -> Rows:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stepzero.adapters.captured import DECISION
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Record, StageInput, StageResult, stage
@@ -51,6 +52,8 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
     everything = _blocked(pd.concat(sides, ignore_index=True), use_case)
     held_out = _blocked(sides[1], use_case).reset_index(drop=True)
     held_out[SCORE] = model.score(held_out)
+    if model.threshold is not None:
+        held_out[DECISION] = model.decide(held_out).astype(np.float64)
     names = list(model.features)
     columns = make_reference(everything[names], _array(everything, WEIGHT), _block(everything))
     scores = make_reference(
@@ -58,7 +61,8 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
     )
     told = {"columns": {name: one.to_json() for name, one in columns.items()}, "score": scores["score"].to_json()}
     facets = [name for name in (use_case.bias.facets if use_case.bias else {}) if name in held_out]
-    kept = [SCORE, LABEL, WEIGHT, BLOCK, *dict.fromkeys(facets)]
+    decided = [DECISION] if DECISION in held_out else []
+    kept = [SCORE, LABEL, WEIGHT, BLOCK, *decided, *dict.fromkeys(facets)]
     sample = _thinned(everything, monitors.reference.sample, seed)[[*names, BLOCK]]
     outputs = {
         "reference": workspace.write_json("reference.json", told),

@@ -41,7 +41,8 @@ def watch_bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
         return unwatched("bias", f"{len(windows)} of {monitors.judged.at_least} windows have enough rows")
     threshold = read_registration(workspace.store, use_case.name, watched.version).threshold
     reference = workspace.read_frame(watched.files["scored"])
-    reference = reference.assign(**{DECISION: (reference["_score"] >= threshold).astype(np.float64)})
+    if DECISION not in reference:  # of a version that was registered before decisions were kept
+        reference = reference.assign(**{DECISION: (reference["_score"] >= threshold).astype(np.float64)})
     findings, signals, metrics = _differences(use_case, reference, windows)
     limited = _limits(use_case, inputs["collected"], watched.version, workspace)
     findings += limited

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stepzero.adapters.captured import SCORE, VERSION
+from stepzero.adapters.captured import DECISION, SCORE, VERSION
 from stepzero.adapters.labels import LABEL
 from stepzero.adapters.registry_records import Registration, read_registration
 from stepzero.adapters.workspace import Workspace
@@ -107,7 +107,8 @@ def _ripe_windows(collected: StageInput, version: str, workspace: Workspace) -> 
         window = rows[(rows["_window"] == number) & (rows[VERSION].astype(str) == version)] if len(rows) else rows
         label = window[LABEL]
         if told["ripe"] and can_tell(label.to_numpy(dtype=np.float64)):
-            kept.append(pd.DataFrame({"_score": window[SCORE], "_label": label}).reset_index(drop=True))
+            made = pd.DataFrame({"_score": window[SCORE], "_label": label, DECISION: window[DECISION]})
+            kept.append(made.dropna(axis="columns").reset_index(drop=True))
     return kept
 
 
