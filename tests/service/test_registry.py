@@ -58,7 +58,7 @@ def test_without_champion_the_first_version_passes_and_becomes_champion(world: W
 def test_a_version_says_what_a_person_wants_to_know(world: World, tracking: Tracking) -> None:
     registered = world.stage("register", world.plan("first"), world.evaluated(BOTH))
     version = tracking.client.get_model_version(world.name, "1")
-    assert version.description.startswith("A test: logistic_regression on none rows; there is no champion yet")
+    assert version.description.startswith("A test: logistic_regression on rows as they are; there is no champion yet")
     run = f"http://127.0.0.1:8080/dags/{world.name}/runs/first"
     assert f"[Airflow run]({run}) · [Dossier]({run}/plugin/dossier)" in version.description
     assert registered.values["links"]["dossier"] == f"{run}/plugin/dossier"

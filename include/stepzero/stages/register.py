@@ -20,6 +20,7 @@ from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.dossier import make_dossier, shown_files, write_dossier
+from stepzero.spec.training import resampled_by
 from stepzero.stages.register_comparison import Finding, compare_with_champion
 from stepzero.stages.register_package import save_for_registry
 
@@ -252,7 +253,7 @@ def _plain_metrics(metrics: dict[str, Any]) -> dict[str, float]:
 
 def _description(use_case: Any, winner: dict[str, Any], finding: Finding, airflow: str | None) -> str:
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in _plain_metrics(winner.get("metrics", {})).items())
-    what = f"{winner.get('model', 'A model')} on {winner.get('sampler', 'all')} rows"
+    what = f"{winner.get('model', 'A model')} on rows {resampled_by(winner.get('sampler', 'none'))}"
     link = f"\n\n[Airflow run]({airflow}) · [Dossier]({dossier_link(airflow)})" if airflow else ""
     title = use_case.title or use_case.name
     return f"{title}: {what}; {finding.sentence}.{link}\n\nOn untouched rows: {metrics or 'not stated'}."

@@ -11,6 +11,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseBranchOperator, Param
 
 from stepzero.spec.load import load_environment
+from stepzero.spec.training import resampled_by
 from stepzero_airflow.hooks.airflow_api import airflow_api
 from stepzero_airflow.operators.plan import run_link
 from stepzero_airflow.runs import open_store, pointer_uri, read_if_there, values_of
@@ -154,7 +155,7 @@ def approval_body(
     winner = values.get("winner") or {}
     rows = [
         ("Version", str(values.get("version"))),
-        ("Model", f"{winner.get('model', '?')} on {winner.get('sampler', '?')}"),
+        ("Model", f"{winner.get('model', '?')} on rows {resampled_by(winner.get('sampler', '?'))}"),
         ("Champion now", f"version {values['champion']['version']}" if values.get("champion") else "none"),
         *((name.replace("_", " "), _interval(value)) for name, value in (winner.get("metrics") or {}).items()),
         *((f"Gate: {name}", str(said)) for name, said in (values.get("gates") or {}).items()),
