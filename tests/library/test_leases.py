@@ -8,6 +8,7 @@ import pytest
 
 from stepzero.adapters.leases import FOLDER, Lease, end_lease, leased_names, read_lease, read_status, write_lease
 from stepzero.adapters.store import Store
+from stepzero.core.errors import StoreError, bare
 from stepzero.serving.host import WRITING_SECONDS, EndpointHost
 from stepzero.spec.environment import Environment
 
@@ -90,3 +91,44 @@ def test_nothing_is_left_of_an_ended_lease_seen_or_not(store: Store) -> None:
         host.look()
         assert leased_names(store) == []
         assert not Path(store.path(f"{FOLDER}/{NAME}")).exists()
+
+
+class Flickering(Store):
+    """A store that says once of each file that it is not there, as Swift may while the file is overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://flickering")
+        self.denied: set[str] = set()
+        self.broken = False
+
+    def read_text(self, uri: str) -> str:
+        if self.broken:
+            raise StoreError(f"store file {uri}", value=bare("503"), allowed="access", action="wait") from OSError(
+                "503"
+            )
+        if uri not in self.denied:
+            self.denied.add(uri)
+            return super().read_text("nowhere")
+        return super().read_text(uri)
+
+
+def test_what_is_being_overwritten_is_not_gone() -> None:
+    store = Flickering()
+    write_lease(store, LEASE)
+    assert read_lease(store, NAME) == LEASE
+    assert read_lease(store, "another") is None
+
+
+def test_a_store_in_trouble_does_not_end_a_lease() -> None:
+    store = Flickering()
+    host = Host(store)
+    write_lease(store, LEASE)
+    host.look()
+    store.broken = True
+    with pytest.raises(StoreError, match="503"):
+        read_lease(store, NAME)
+    host.look()
+    store.broken = False
+    said = read_status(store, NAME)
+    assert said is not None
+    assert said.state == "reserved"

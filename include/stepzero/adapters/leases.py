@@ -8,6 +8,7 @@ process, its port and this folder with it.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.core.digests import digest_text
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
 
 FOLDER = "endpoints/ephemeral"
+CONFIRM_SECONDS = 0.3
+"""Longer than an object takes to be overwritten."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -112,10 +115,22 @@ def sweep_away(store: Store, name: str) -> None:
 
 
 def _read(store: Store, uri: str) -> Any:
-    try:
-        return store.read_json(uri) if store.exists(uri) else None
-    except StoreError:
-        return None  # taken away between the two
+    """Return a file's content, None where it is not there; trouble with the store is no absence.
+
+    OpenStack Swift may say of an object that is just being overwritten that there is none, so there a second look
+    decides.
+    """
+    for look in (1, 2):
+        try:
+            return store.read_json(uri)
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        if store.is_local:
+            break
+        if look == 1:
+            time.sleep(CONFIRM_SECONDS)
+    return None
 
 
 def _lease_uri(name: str) -> str:

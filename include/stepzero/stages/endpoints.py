@@ -10,9 +10,9 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.leases import Lease, end_lease, lease_name, read_status, write_lease
+from stepzero.adapters.leases import Lease, Status, end_lease, lease_name, read_status, write_lease
 from stepzero.core.digests import digest_text
-from stepzero.core.errors import ServiceError, StageError, bare
+from stepzero.core.errors import ServiceError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
@@ -102,7 +102,8 @@ def remove_endpoint(use_case: Any, inputs: dict[str, StageInput], workspace: Wor
     name = str(inputs["lease"].values["name"])
     end_lease(workspace.store, name)
     deadline = time.monotonic() + SEEN_SECONDS
-    while read_status(workspace.store, name) is not None:
+    said: Status | None = Status(state="reserved", since=0.0)
+    while (said := _said(workspace, name, said)) is not None:
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"endpoint {name}",
@@ -144,8 +145,9 @@ def _best(living: list[StageInput], metric: str) -> StageInput:
 def _await_healthy(workspace: Workspace, lease: Lease, generation: str) -> str:
     """Wait for the host's word; it fails what is too slow, so that only a missing host is waited for in vain."""
     began, was_seen = time.monotonic(), False
+    status: Status | None = None
     while True:
-        status = read_status(workspace.store, lease.name)
+        status = _said(workspace, lease.name, status)
         seen = status is not None and status.generation == generation
         if was_seen and status is None:
             raise StageError(
@@ -173,6 +175,15 @@ def _await_healthy(workspace: Workspace, lease: Lease, generation: str) -> str:
                 action="start it (`bin/stepzero up`), then clear the task",
             )
         time.sleep(POLL_SECONDS)
+
+
+def _said(workspace: Workspace, name: str, last: Status | None) -> Status | None:
+    """Return what the host says; where the store is in trouble, what it said last: whoever waits goes on waiting."""
+    try:
+        return read_status(workspace.store, name)
+    except StoreError as error:
+        workspace.log.warning("%s", error)
+        return last
 
 
 def _must_equal(answers: Answers, expected: Any, name: str) -> None:
