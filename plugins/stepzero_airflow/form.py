@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stepzero.spec.environment import Environment
     from stepzero.spec.use_case import UseCase
 
-BY_THE_WATCH = ("reason", "compared_on")
+BY_THE_WATCH = ("half_life", "reason", "compared_on")
 """What nobody fills in: the watch sets it when it starts a run."""
 _BATCH = "File name or partition of a landed batch. Empty: the newest that no run has accepted yet."
 _BATCH_OF_TABLES = "Landed files, a comma between them; a table that is not named takes its newest. Empty: all newest."

@@ -17,8 +17,9 @@ from stepzero.core.verdict import Outcome
 from stepzero.execution.watching import window_end
 from stepzero.learning.window_values import metric_value
 from stepzero.spec.load import validate
-from stepzero.spec.monitors import Monitors
+from stepzero.spec.monitors import Monitors, RetrainWindow
 from stepzero.spec.use_case import UseCase
+from stepzero.stages.triage import retrain_form
 from support.traffic import FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
 
 
@@ -189,6 +190,7 @@ def test_a_column_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         ({"window_hours": 5}, "hours that divide a day, or whole days"),
         ({"judged": {"at_least": 4, "of": 3}}, "4 of 3 windows is never"),
         ({"triage": {"window": {"use": "recent"}}}, "use: recent with batches"),
+        ({"triage": {"window": {"half_life": 0}}}, "triage.window.half_life"),
         ({"labels": {"delay": 3}}, "did you mean 'delay_days'"),
         ({"data_drift": {"distances": ["psi"]}}, "population_stability_index"),
     ],
@@ -205,6 +207,18 @@ def test_decisions_count_as_they_were_made() -> None:
     assert metric_value("f1", 0.5)(by_group) == 1.0
     assert metric_value("mae", None)(rows) == pytest.approx(-0.375)
     assert np.isnan(metric_value("r2", None)({name: values[:1] for name, values in rows.items()}))
+
+
+def test_the_policy_names_the_window_of_a_retrain() -> None:
+    assert retrain_form(RetrainWindow()) == {}
+    assert retrain_form(RetrainWindow(use="all")) == {"window": "all"}
+    recent = RetrainWindow(use="recent", batches=7, half_life=3)
+    assert retrain_form(recent) == {"window": "recent", "recent_batches": 7, "half_life": 3}
+    told = (
+        r"train.models.logistic_regression: got 'no sample_weight'. Allowed: sample_weight: true for every model where "
+    )
+    with pytest.raises(SpecError, match=told + "monitors.triage.window.half_life weighs rows by their age"):
+        use_case(triage={"window": {"half_life": 3}})
 
 
 def test_groups_are_watched_only_where_they_are_declared() -> None:

@@ -202,6 +202,12 @@ def test_a_window_unites_accepted_batches(gate: Gate) -> None:
     assert digests(whole) == digests(gate.prepare_frame(frame, use_case))
     one, all_rows = ids(gate, alone), ids(gate, whole)
     assert one["test"] <= all_rows["test"]
+    aged = gate.run("prepare", use_case, {"checked": second.as_input()}, window=(entry.member(),), half_life=2.0)
+    train = sides(gate, aged)["train"]
+    assert "_fit_weight" not in sides(gate, aged)["test"]
+    assert dict(train.groupby(train["id"] >= 90)["_fit_weight"].unique().map(list)) == {False: [0.5**0.5], True: [1.0]}
+    assert set(train["id"]) == all_rows["train"], "what is in both batches counts as the newer one"
+    assert feature_columns(list(train), "label", None) == ["id", "amount", "country"]
     other = gate.prepare_frame(frame.drop(columns="country"), toy(source=None))
     assert other.values["rows"] == 240
     narrow = entry.member().model_copy(update={"accepted": other.outputs["test"].to_json()})

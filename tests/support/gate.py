@@ -255,7 +255,7 @@ class _Frozen:
 
     def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
         self.run, self.as_of, self.ledger = run, as_of, NAME
-        nothing = {"batch": None, "window": (), "released": None, "history": (), "datasets": {}}
+        nothing = {"batch": None, "window": (), "released": None, "history": (), "datasets": {}, "half_life": None}
         self.__dict__.update({**nothing, "days": (), "released_days": (), **fields})
 
 

@@ -91,6 +91,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         warm_start=find_searches(store, use_case),
         author=request.author,
         links=request.links,
+        half_life=form.half_life,
         reason=form.reason,
         compared_on=form.compared_on,
     )

@@ -147,6 +147,9 @@ class RetrainWindow(Section):
     use: Literal["declared", "recent", "all"] = "declared"
     """``declared``: as `source.window` says (sliding); ``recent``: the newest batches; ``all``: all accepted ones."""
     batches: int | None = Field(default=None, ge=1)
+    half_life: float | None = Field(default=None, gt=0)
+    """Rows of a batch (a day, where a source has daily partitions) so many batches older count half in fits; null: all
+    rows count alike. Only models with ``sample_weight`` can do it."""
 
     @model_validator(mode="after")
     def _recent(self) -> RetrainWindow:

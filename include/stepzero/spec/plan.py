@@ -112,6 +112,8 @@ class Form(Section):
     """Train on the window that the use case declares, on this run's batch alone, on the newest, or on all accepted."""
     recent_batches: int | None = Field(default=None, ge=1)
     """With ``recent``: how many batches (days, where a source has daily partitions), this run's own included."""
+    half_life: float | None = Field(default=None, gt=0)
+    """Batches after which a row counts half in fits; the watch says it. Null: all rows count alike."""
     reason: str | None = Field(default=None, max_length=2_000)
     """Why the run was started; the watch says it."""
     compared_on: dict[str, Any] | None = None
@@ -160,6 +162,8 @@ class Plan(Section):
     """Who started the run; empty for a schedule."""
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
+    half_life: float | None = None
+    """Batches after which a row counts half in fits; null: all rows count alike."""
     reason: str | None = None
     """Why the run was started, where somebody said so."""
     compared_on: dict[str, Any] | None = None

@@ -132,11 +132,14 @@ class UseCase(Section):
             self._must_know(known, facet, ("bias", "facets", facet))
         if self.bias and self.bias.group:
             self._must_know(known, self.bias.group, ("bias", "group"))
-        if self.bias and self.bias.mitigate and self.bias.mitigate.method == "reweighing" and self.train:
-            for name, model in self.train.models.items():
-                if not model.sample_weight:
-                    msg = "sample_weight: true for every model where bias.mitigate reweighs: it would change nothing"
-                    raise ElsewhereError(msg, location=("train", "models", name), value="no sample_weight")
+        if self.bias and self.bias.mitigate and self.bias.mitigate.method == "reweighing":
+            self._must_take_weights("bias.mitigate reweighs")
+
+    def _must_take_weights(self, because: str) -> None:
+        for name, model in self.train.models.items() if self.train else ():
+            if not model.sample_weight:
+                msg = f"sample_weight: true for every model where {because}: it would change nothing"
+                raise ElsewhereError(msg, location=("train", "models", name), value="no sample_weight")
 
     def _check_monitors(self, known: set[str]) -> None:
         monitors = self.monitors
@@ -148,6 +151,8 @@ class UseCase(Section):
         if monitors.bias and self.bias is None:
             msg = "a bias section, which declares groups, where decisions of groups are watched"
             raise ElsewhereError(msg, location=("monitors", "bias"), value="declared")
+        if monitors.triage.window.half_life:
+            self._must_take_weights("monitors.triage.window.half_life weighs rows by their age")
         if monitors.reference.time:
             self._must_know(known, monitors.reference.time, ("monitors", "reference", "time"))
         if self.prepare.sql:

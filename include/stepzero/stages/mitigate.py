@@ -40,7 +40,8 @@ def mitigate(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
     disfavoured = disfavoured_rows(frame, bias)
     if declared.method == "reweighing":
         favourable = is_favourable(frame[problem.target], bias.favourable)
-        changed = frame.assign(**{FIT_WEIGHT: reweighing(favourable, disfavoured)})
+        given = frame.get(FIT_WEIGHT, 1.0)
+        changed = frame.assign(**{FIT_WEIGHT: given * reweighing(favourable, disfavoured)})
     else:
         changed = frame.assign(**{COPIES: oversampling(disfavoured, declared.seed)})
     before, after = (report_before(one, problem, bias, weight=training_weight(one)) for one in (frame, changed))

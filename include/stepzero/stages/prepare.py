@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.derived import ROW_ID, derive
+from stepzero.adapters.derived import ROW_ID, derive, must_have
 from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.learning.table import FIT_WEIGHT
 from stepzero.stages.prepare_columns import must_look_back, must_make_no_rows
 from stepzero.stages.prepare_split import BETWEEN, FOLDS, SIDE, split_rows
 from stepzero.stages.prepare_transforms import transform
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from stepzero.adapters.workspace import Workspace
 
 
-_TIMES = ("_event_time", "_known_time")
-"""What `join_features` says of when a row was known."""
+_BESIDE = ("_event_time", "_known_time", FIT_WEIGHT)
+"""When a row was known, as `join_features` says, and how much it counts in fits: no part of what it says."""
 
 
 @stage(
     sections=("problem", "source", "transforms", "prepare", "split", "train.folds", "quality.after_prepare"),
-    plan=("window", "released", "days", "released_days"),
+    plan=("window", "released", "days", "released_days", "half_life"),
     engine=Engine.SPARK,
 )
 def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -45,12 +46,14 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     from pyspark.sql import functions
 
     united, released = _united(inputs, workspace)
-    said = [name for name in united.columns if name not in _TIMES]
+    said = [name for name in united.columns if name not in _BESIDE]
     identified = united.withColumn(ROW_ID, functions.sha2(text_of(said), 256))
-    kept = identified.dropDuplicates([ROW_ID]) if use_case.prepare.drop_duplicates else identified
+    kept = _once(identified) if use_case.prepare.drop_duplicates else identified
     changed, met = transform(kept, use_case.transforms, "transforms")
     # Asked several times over: where the parts begin, how many rows each has, what it would be without the newest.
     columns = derive(changed, use_case.prepare).cache()
+    if workspace.plan.half_life:
+        must_have(columns, FIT_WEIGHT, "columns that SQL or transforms leave, where rows count less as they age")
     split = split_rows(columns, use_case).cache()
     rows, left = united.count(), split.count()
     if use_case.prepare.sql:
@@ -88,7 +91,7 @@ def _write(
 
     outputs = {}
     for side, classes in counts.items():
-        hidden = {SIDE} if side == "train" else {SIDE, *FOLDS}
+        hidden = {SIDE} if side == "train" else {SIDE, *FOLDS, FIT_WEIGHT}
         columns = [_written(name, set_aside) for name in split.columns if name not in hidden]
         chosen = sorted_in_one_file(split.filter(functions.col(SIDE) == side).select(*columns), ROW_ID)
         folder = f"{workspace.folder}/{side}"
@@ -110,8 +113,37 @@ def _united(inputs: dict[str, Any], workspace: Workspace) -> tuple[DataFrame, in
                 allowed="the columns of this run's batch",
                 action="shorten source.window, or run on this batch alone (window: batch)",
             )
+    if workspace.plan.half_life:
+        frames = _aged(frames, accepted, released, workspace.plan.half_life)
     united = reduce(lambda one, other: one.unionByName(other), frames)
     return united, sum(reference.rows or 0 for _, reference in released)
+
+
+def _aged(
+    frames: list[DataFrame],
+    accepted: list[tuple[str, Reference]],
+    released: list[tuple[str, Reference]],
+    half_life: float,
+) -> list[DataFrame]:
+    """Let rows count less in fits the older their batch is: half after so many batches, exponentially."""
+    from pyspark.sql import functions
+
+    # This run's batch comes first, then the others, the oldest of them first.
+    ages = {name: (len(accepted) - place) % len(accepted) for place, (name, _) in enumerate(accepted)}
+    return [
+        frame.withColumn(FIT_WEIGHT, functions.lit(0.5 ** (ages[name] / half_life)))
+        for (name, _), frame in zip([*accepted, *released], frames, strict=True)
+    ]
+
+
+def _once(rows: DataFrame) -> DataFrame:
+    """Return each row once; of equal rows of several batches the newest."""
+    from pyspark.sql import Window, functions
+
+    if FIT_WEIGHT not in rows.columns:
+        return rows.dropDuplicates([ROW_ID])
+    place = functions.row_number().over(Window.partitionBy(ROW_ID).orderBy(functions.desc(FIT_WEIGHT)))
+    return rows.withColumn("_place", place).filter("_place = 1").drop("_place")
 
 
 def _accepted(inputs: dict[str, Any], workspace: Workspace) -> tuple[list[tuple[str, Reference]], ...]:

@@ -125,9 +125,12 @@ def _next(asked: _Asked, decision: Decision) -> RetrainEntry:
 
 def retrain_form(window: RetrainWindow) -> dict[str, Any]:
     """Return what the policy sets in the training DAG's form."""
-    if window.use == "declared":
-        return {}
-    return {"window": window.use} | ({"recent_batches": window.batches} if window.batches else {})
+    asked = {
+        "window": None if window.use == "declared" else window.use,
+        "recent_batches": window.batches,
+        "half_life": window.half_life,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _noted(asked: _Asked, decision: Decision) -> tuple[IncidentEntry | None, bool]:
