@@ -155,6 +155,7 @@ def _tree_without_library(installed: Installed) -> Path:
         shutil.copytree(ROOT / "tests", copy / "tests", ignore=unwanted)
         for name in ("usecases", "environments", "jobs"):
             shutil.copytree(ROOT / "include" / name, copy / "include" / name)
+        shutil.copytree(ROOT / "benchmarks", copy / "benchmarks", ignore=unwanted)  # golden checks share its recipes
         for name in ("pyproject.toml", "requirements.txt"):
             shutil.copy(ROOT / name, copy / name)
         if (ROOT.parent / "shared").is_dir():
