@@ -25,8 +25,8 @@ NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
 UNLESS_NAMED = {"arm64": ("-m", "not spark")}
 """What a part leaves out unless it is named: Spark on an emulated processor takes minutes, and forks can be lost."""
 TOGETHER = "browser+e2e"
-FIRST_TRACK = (TOGETHER, "browser", "e2e", "arm64")
-"""Parts that run beside all others: most of the time they wait, for services or for an emulated processor."""
+FIRST_TRACK = ("airflow", TOGETHER, "browser", "e2e", "arm64")
+"""Parts that run beside all others: much of the time they wait, for services or an emulated processor."""
 SAYING = threading.Lock()
 COUNTS = ("passed", "failed", "errors", "skipped")
 NOT_RUN = "NOT RUN: "
