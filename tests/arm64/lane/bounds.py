@@ -8,6 +8,7 @@ ORDER_OF_SUMS = "each processor's BLAS adds in an order of its own, and the solv
 CORRELATION = "BLAS adds in another order"
 DIGESTS = "digests of what differs within a bound of its own"
 PATHS = "addresses and paths: each machine has its own services, and a key that names its architecture"
+KEYS = "each machine signs with a key of its own"
 SCORES = 1e-6
 """Largest difference of a logistic regression's probabilities, and of every figure made from them."""
 
@@ -15,12 +16,16 @@ BOUNDS: tuple[Bound, ...] = (
     Bound("explore", "figures.json.features.*.correlation", 1e-12, CORRELATION),
     Bound("tune *.logistic_regression", "*", SCORES, ORDER_OF_SUMS),
     Bound("evaluate", "*", SCORES, ORDER_OF_SUMS),
+    Bound("reference", "attributions:*", SCORES, ORDER_OF_SUMS),
     *(
         Bound(stage, f"dossier.json.{part}*", SCORES, ORDER_OF_SUMS)
         for stage in ("register", "approve")
         for part in ("table", "comparison", "calibration", "explanation", "model.")
     ),
     Bound("register", "values.winner.*", SCORES, ORDER_OF_SUMS),
+    Bound("register", "values.documents.*", ADDRESS, DIGESTS),
+    Bound("approve", "evidence.json.documents.*", ADDRESS, DIGESTS),
+    Bound("approve", "evidence.json.signature.*", ADDRESS, KEYS),
     *(
         Bound(stage, f"dossier.json.{part}", ADDRESS, PATHS)
         for stage in ("register", "approve")
