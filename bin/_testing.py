@@ -22,8 +22,6 @@ import _bootstrap
 
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
-UNLESS_NAMED = {"arm64": ("-m", "not spark")}
-"""What a part leaves out unless it is named: Spark on an emulated processor takes minutes, and forks can be lost."""
 TOGETHER = "browser+e2e"
 FIRST_TRACK = ("airflow", TOGETHER, "browser", "e2e", "arm64")
 """Parts that run beside all others: much of the time they wait, for services or an emulated processor."""
@@ -51,7 +49,7 @@ def main(arguments: list[str]) -> int:
         return 1
     ready = prepare(python, parts)
     _bootstrap.say(f"set-up: {time.monotonic() - began:.1f} s")
-    return run_parts(python, parts, extra, whole=not words) if ready else 1
+    return run_parts(python, parts, extra) if ready else 1
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -85,17 +83,14 @@ def ensure_chromium() -> None:
         _bootstrap.say("browser: skipped, there is no chromium here (apt-get install chromium, as root)")
 
 
-def run_parts(python: Path, parts: list[str], extra: list[str], *, whole: bool) -> int:
+def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
     """Run one pytest per part, in two tracks; print the time of each and one closing line for all."""
     sums = dict.fromkeys(COUNTS, 0)
     bad, left_out, began = [], [], time.monotonic()
 
     def run_track(track: list[str]) -> None:
         for part in track:
-            less = UNLESS_NAMED.get(part, ()) if whole else ()
-            status, counts, reasons = run_part(python, part, [*less, *extra], alone=len(tracks) == 1)
-            if less:
-                reasons.append(f"{NOT_RUN}tests that are {less[-1].removeprefix('not ')}; name it: bin/test {part}")
+            status, counts, reasons = run_part(python, part, extra, alone=len(tracks) == 1)
             with SAYING:
                 left_out.extend(f"{part}: {reason}" for reason in reasons)
                 for name in COUNTS:

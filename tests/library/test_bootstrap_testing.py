@@ -40,7 +40,7 @@ def test_no_word_is_every_folder_of_tests(testing: ModuleType, monkeypatch: pyte
     ran: list[str] = []
     monkeypatch.setattr(testing._bootstrap, "ensure_environment", lambda home, tests: Path(sys.executable))
     monkeypatch.setattr(testing, "prepare", lambda python, parts: True)
-    monkeypatch.setattr(testing, "run_parts", lambda python, parts, extra, whole: ran.extend(parts) or 0)
+    monkeypatch.setattr(testing, "run_parts", lambda python, parts, extra: ran.extend(parts) or 0)
     assert testing.main([]) == 0
     folders = {file.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").glob("**/test_*.py")}
     assert set(ran) == folders
@@ -53,16 +53,3 @@ def test_what_could_not_be_run_is_named_once_and_is_no_pass(testing: ModuleType,
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert testing.read_reasons(report) == ["NOT RUN: the machine lacks a part"]
     assert testing.told(testing.read_counts(report)) == "1 passed, 0 failed, 3 skipped"
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_what_a_part_leaves_out_unless_it_is_named_is_said(
-    testing: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: bool
-) -> None:
-    told: list[list[str]] = []
-    one = {"passed": 1, "failed": 0, "errors": 0, "skipped": 0}
-    monkeypatch.setattr(testing, "run_part", lambda python, part, extra, alone: told.append(extra) or (0, one, []))
-    assert testing.run_parts(Path(sys.executable), ["arm64"], ["-x"], whole=whole) == 0
-    assert told == [["-m", "not spark", "-x"] if whole else ["-x"]]
-    said = "arm64: NOT RUN: tests that are spark; name it: bin/test arm64" in capsys.readouterr().err
-    assert said is whole
