@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
@@ -45,6 +45,17 @@ class ElsewhereError(ValueError):
 
 Share = Annotated[float, BeforeValidator(read_share), Field(ge=0, le=1)]
 OpenShare = Annotated[float, BeforeValidator(read_share), Field(gt=0, lt=1)]
+
+
+def _read_prefix(value: str) -> str:
+    if value.startswith("/") or ".." in value.split("/") or "://" in value:
+        msg = "a prefix is relative to the store, without '..'"
+        raise ValueError(msg)
+    return value.rstrip("/") + "/"
+
+
+StorePrefix = Annotated[str, AfterValidator(_read_prefix)]
+"""A folder of the store; it ends with a slash."""
 
 
 def is_dotted(name: str) -> bool:

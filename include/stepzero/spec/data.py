@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stepzero.spec.base import ElsewhereError, OpenShare, Section
+from stepzero.spec.base import ElsewhereError, OpenShare, Section, StorePrefix
 
 _SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 ColumnType = Literal["int", "bigint", "double", "string", "boolean", "date", "timestamp"]
@@ -47,7 +47,7 @@ class Source(Section):
     format: Literal["csv", "json", "parquet", "libsvm"]
     """``libsvm``: each line is ``LABEL INDEX:VALUE …``; the label is the first column, index i the one after i others,
     and an index that a line leaves out is 0, as the format has it."""
-    prefix: str
+    prefix: StorePrefix
     columns: dict[str, ColumnType] = Field(min_length=1)
     """The schema, in order. Extra, missing, renamed or reordered columns are errors."""
     null_values: tuple[str, ...] = ("",)
@@ -83,14 +83,6 @@ class Source(Section):
             if kind not in {"int", "bigint", "double"}:
                 msg = f"a libsvm file holds numbers: int, bigint or double, not {kind} ({name})"
                 raise ElsewhereError(msg, location=("columns", name), value=kind)
-
-    @field_validator("prefix")
-    @classmethod
-    def _relative(cls, value: str) -> str:
-        if value.startswith("/") or ".." in value.split("/") or "://" in value:
-            msg = "a prefix is relative to the store, without '..'"
-            raise ValueError(msg)
-        return value.rstrip("/") + "/"
 
 
 class Prepare(Section):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
-
-from stepzero.spec.base import Section
+from stepzero.spec.base import Section, StorePrefix
 
 
 class Scoring(Section):
@@ -12,13 +10,5 @@ class Scoring(Section):
 
     keep: tuple[str, ...] = ()
     """Columns of the batch, such as ids; they need not be features."""
-    prefix: str = "scored/"
+    prefix: StorePrefix = "scored/"
     """Relative to the store: scores of a partition lie below ``PREFIX/USE_CASE/PARTITION/``."""
-
-    @field_validator("prefix")
-    @classmethod
-    def _relative(cls, value: str) -> str:
-        if value.startswith("/") or ".." in value.split("/") or "://" in value:
-            msg = "a prefix is relative to the store, without '..'"
-            raise ValueError(msg)
-        return value.rstrip("/") + "/"
