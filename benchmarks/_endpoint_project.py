@@ -10,7 +10,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from stepzero.spec.load import load_environment  # noqa: E402
 from support.aws import KEYS, connection_to  # noqa: E402 - lies beside, not on the path
 from support.object_store import five_free_ports  # noqa: E402
 from support.rivals import Rivals, is_open, three_models  # noqa: E402
-from support.stack import Stack  # noqa: E402
+from support.stack import Stack, wait_for  # noqa: E402
 
 STORE, PREFIX, DAG = "s3://stepzero/failures", "landing/abalone_age/", "abalone_age"
 POLL_SECONDS = 20
@@ -110,7 +109,7 @@ class Project(Stack):
         self.command("up", timeout=400)
         os.environ.update(self.environment)
         os.environ.update(s3_variables(load_environment()))
-        self.until("the DAG", self._has_dag, seconds=180)
+        wait_for("the DAG", self._has_dag, every=1)
         return Rivals(self.home, STORE, healthy_seconds=HEALTHY_SECONDS)
 
     def _has_dag(self) -> bool:
@@ -141,15 +140,3 @@ class Project(Stack):
             "files": len(rivals.store.list("endpoints")),
             "leases": len(leased_names(rivals.store)),
         }
-
-    @staticmethod
-    def until(what: str, look: Callable[[], Any], *, seconds: float) -> Any:
-        """Return what `look` finds, asking again until the time is over."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = look()
-            if found:
-                return found
-            time.sleep(1)
-        msg = f"waited {seconds:g} s in vain for {what}"
-        raise TimeoutError(msg)

@@ -30,6 +30,7 @@ from _endpoint_project import DAG, PREFIX, Project
 from support.aws import local_aws
 from support.rivals import Broken, Line, Rivals, Stuck
 from support.rivals_launcher import HELD, HOLDING
+from support.stack import wait_for
 
 RUN_SECONDS, BURST = 400, 50
 NO_LUCK = "fold 0: ValueError: no luck"
@@ -79,10 +80,11 @@ def stop_host(project: Project, rivals: Rivals) -> None:
     host.suspend()
     try:
         rivals.store.remove(HELD)
-        project.until(
+        wait_for(
             "a removal that failed",
             lambda: any(has_failed_once(task) for task in tasks_of(project) if "remove" in task["task_id"]),
             seconds=120,
+            every=1,
         )
     finally:
         host.resume()
@@ -140,15 +142,15 @@ def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
         rivals.store.remove(HOLDING)
         rivals.store.write_json(HELD, {"task": failure.held})
     landed = project.land(rivals, f"{len(known)}.libsvm", event=True)
-    (run,) = project.until("a run", lambda: new_runs(project, known), seconds=120)
+    (run,) = wait_for("a run", lambda: new_runs(project, known), seconds=120, every=1)
     began = round(time.monotonic() - landed, 1)
     most = 0
     if failure.harm:
-        project.until("a task that stands still", lambda: rivals.store.exists(HOLDING), seconds=RUN_SECONDS)
+        wait_for("a task that stands still", lambda: rivals.store.exists(HOLDING), seconds=RUN_SECONDS, every=1)
         most = len(rivals.endpoints())
         failure.harm(project, rivals)
         rivals.store.remove(HELD)
-    ended = project.until("the run's end", lambda: ended_state(project, run["dag_run_id"]), seconds=RUN_SECONDS)
+    ended = wait_for("the run's end", lambda: ended_state(project, run["dag_run_id"]), seconds=RUN_SECONDS, every=1)
     left = project.left(rivals)
     states = {task["task_id"]: task["state"] for task in tasks_of(project, run["dag_run_id"])}
     bad = sorted(name for name, state in states.items() if state == "failed")
@@ -173,9 +175,9 @@ def watch(project: Project, rivals: Rivals) -> dict[str, Any]:
             for process in named(project, "triggerer"):
                 process.kill()
         project.land(rivals, name, event=False)
-    project.until("a run of the burst", lambda: new_runs(project, before), seconds=180)
+    wait_for("a run of the burst", lambda: new_runs(project, before), seconds=180, every=1)
     claims = f"arrivals/{DAG}"
-    project.until("claims", lambda: all_claimed(rivals, claims, names), seconds=120)
+    wait_for("claims", lambda: all_claimed(rivals, claims, names), seconds=120, every=1)
     owners = owners_of(rivals, claims, names)
     return {"the same object again": again, "objects in a burst, the triggerer killed in its midst": len(names),
             "claimed": len(owners), "by runs": len(set(owners.values())),
