@@ -1,6 +1,7 @@
 """Speed of the quality gate: 25 rules on 1.75 and 17.5 million rows, as ratios to three others.
 
-    python benchmarks/gate.py [--data transactions.parquet] [--copies 1 10] [--repeats 3] [--without-others]
+    python benchmarks/gate.py [--data transactions.parquet] [--copies 1 10] [--repeats 3] [--others-repeats 1]
+                              [--without-others]
 
 Measured in one Spark session, turn and turn about, the median of the repeats after a round that warms up:
 
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 10], help="how often the file is repeated")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--others-repeats", type=int, default=1, help="of pandera and Great Expectations")
     parser.add_argument("--memory", default="6g", help="of the Spark driver")
     parser.add_argument("--without-others", action="store_true", help="neither pandera nor Great Expectations")
     asked = parser.parse_args()
@@ -77,7 +79,7 @@ def main() -> None:
         for library in REQUIREMENTS:
             python = others_environment(home, library)
             for copies, folder in files.items():
-                sizes[copies] |= others(library, python, folder, settings, variables, asked.repeats)
+                sizes[copies] |= others(library, python, folder, settings, variables, asked.others_repeats)
     figures |= told(sizes)
     print(json.dumps(figures))
 

@@ -10,7 +10,7 @@ import pytest
 
 from stepzero.cli.services import pools
 from stepzero.cli.services.credentials import Credentials
-from stepzero.core.errors import ServiceError
+from stepzero.core.errors import ServiceError, SetupError
 from stepzero.spec.environment import Airflow, Environment, Pool
 
 
@@ -55,3 +55,11 @@ def test_pool_is_tried_again_while_the_database_is_locked(
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_home_without_services_is_told_in_four_parts(tmp_path: Path) -> None:
+    with pytest.raises(SetupError) as told:
+        _ = Credentials(tmp_path).administrator_password
+    assert told.value.to_json()["value"] == "not there"
+    assert "airflow_passwords.json" in str(told.value)
+    assert "Do: bin/stepzero up, or set STEPZERO_HOME to the home of those that run" in str(told.value)

@@ -66,7 +66,18 @@ class Credentials:
 
     @property
     def administrator_password(self) -> str:
-        """Return the password of Airflow's administrator."""
+        """Return the password of Airflow's administrator.
+
+        Raises:
+            SetupError: No services were ever started from this home.
+        """
+        if not self.passwords_file.is_file():
+            raise SetupError(
+                f"password of Airflow's administrator {self.passwords_file}",
+                value=bare("not there"),
+                allowed="a home folder whose services were started at least once",
+                action="bin/stepzero up, or set STEPZERO_HOME to the home of those that run",
+            )
         return str(json.loads(self.passwords_file.read_text(encoding="utf-8"))[ADMINISTRATOR])
 
     @property
