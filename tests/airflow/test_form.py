@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import ParamValidationError
 
 from stepzero.spec.load import load_environment, load_use_case, validate
@@ -40,6 +43,20 @@ def test_main_fields_come_first_and_open(form: dict[str, Any]) -> None:
 
 def test_every_field_of_a_run_is_in_the_form(form: dict[str, Any]) -> None:
     assert set(form) == set(Form.model_fields) - set(BY_THE_WATCH)
+
+
+def test_what_the_watch_sets_reaches_the_plan_beside_what_a_person_may_set(form: dict[str, Any]) -> None:
+    asked = {
+        "window": "recent",
+        "recent_batches": 7,
+        "half_life": 3.0,
+        "reason": "the watch asked for it: a loss",
+        "compared_on": {"uri": "results/labelled", "digest": "d", "kind": "dataset", "rows": 900},
+    }
+    dag = DAG("retrained", params=form, schedule=None)
+    params = process_params(dag, EmptyOperator(task_id="plan", dag=dag), asked, suppress_exception=False)
+    assert form_values(params, dag.params.dump()) == asked
+    assert set(asked) <= set(Form.model_fields)
 
 
 def test_several_tables_have_no_window_to_choose() -> None:

@@ -13,9 +13,12 @@ from stepzero.adapters.ledger import Accepted, accept, accepted_batches, landed_
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.references import Reference
+from stepzero.execution.first import plan_record
 from stepzero.execution.planning import PlanRequest, commit_plan, make_plan
 from stepzero.spec.environment import Environment
+from stepzero.spec.monitors import RetrainWindow
 from stepzero.spec.plan import Champion, Plan
+from stepzero.stages.triage import retrain_form
 
 USE_CASE = "credit_card_fraud"
 PREFIX = f"landing/{USE_CASE}/"
@@ -96,6 +99,31 @@ def test_window_holds_earlier_accepted_batches_only(store: Store) -> None:
     assert plan(store, form={"batch": "a", "window": "batch"}).window == ()
     again = plan(store, form={"batch": "d19"}, as_of="2026-11-23T00:00:00+00:00")
     assert [member.partition for member in again.window] == ["2026-11-18", "2026-11-22"], "a batch is not its own past"
+
+
+@pytest.mark.parametrize(
+    ("policy", "days"),
+    [
+        ({}, range(2, 31)),
+        ({"use": "recent", "batches": 7}, range(25, 31)),
+        ({"use": "recent", "batches": 1}, range(0)),
+        ({"use": "all"}, range(1, 31)),
+        ({"use": "all", "half_life": 14}, range(1, 31)),
+    ],
+)
+def test_a_retrain_learns_from_the_window_that_the_watch_names_and_says_why(
+    store: Store, policy: dict[str, Any], days: range
+) -> None:
+    for day in range(1, 31):
+        entry(store, f"day {day}", day)
+    why = "the watch asked for it: average_precision: observed 0.4, allowed 0.8"
+    compared = Reference(uri="results/labelled", digest="l" * 32, kind="dataset", rows=900).to_json()
+    form = retrain_form(RetrainWindow(**policy)) | {"reason": why, "compared_on": compared}
+    made = plan(store, form={**form, "batch": "a"}, as_of="2026-12-01T03:00:00+00:00")
+    assert [member.partition for member in made.window] == [f"2026-11-{day:02d}" for day in days]
+    assert (made.half_life, made.reason, made.compared_on) == (policy.get("half_life"), why, compared)
+    assert plan_record(made).tags == {"stepzero.reason": why}
+    assert plan_record(plan(store, form={"batch": "a"})).tags == {}, "a run that nobody asked for has no reason"
 
 
 def test_waiting_is_what_no_accepted_batch_holds(store: Store) -> None:

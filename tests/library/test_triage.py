@@ -47,7 +47,7 @@ def test_an_incident_pages_whatever_else_is_seen(kind: str, others: tuple[str, .
 
 @pytest.mark.parametrize("kind", SHIFTS)
 def test_a_shift_without_loss_is_watched(kind: str) -> None:
-    told = decide(seen(kind), state(labels_ripe=True), POLICY)
+    told = decide(seen(kind), state(labels_reach=True), POLICY)
     assert told.action == "watch"
     assert told.reasons == ("no loss is seen", f"{kind} was seen")
     assert told.sentence() == f"watch: no loss is seen; {kind} was seen"
@@ -58,7 +58,7 @@ def test_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "ripe", "action"),
+    ("kinds", "reach", "action"),
     [
         ((LOSS,), True, "retrain"),
         ((LOSS, "data_drift"), True, "retrain"),
@@ -68,9 +68,9 @@ def test_nothing_is_nothing() -> None:
     ],
 )
 def test_a_loss_asks_for_a_retrain_and_a_foretold_one_only_where_labels_are_late(
-    kinds: tuple[str, ...], ripe: bool, action: str
+    kinds: tuple[str, ...], reach: bool, action: str
 ) -> None:
-    assert decide(seen(*kinds), state(labels_ripe=ripe), POLICY).action == action
+    assert decide(seen(*kinds), state(labels_reach=reach), POLICY).action == action
 
 
 def test_never_two_retrains_at_once() -> None:

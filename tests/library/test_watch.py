@@ -60,31 +60,6 @@ def test_quiet_days_are_quiet_and_quality_waits_for_its_labels(traffic: Traffic)
     assert "average_precision" in page
 
 
-FAULTS: dict[str, tuple[dict[str, Any], set[str], str]] = {
-    "unit": ({"change": lambda rows: rows.assign(Amount=rows["Amount"] * 100)}, {"unit_change"}, "page"),
-    "nulls": (
-        {"change": lambda rows: rows.assign(V1=rows["V1"].where(rows.index % 3 > 0))},
-        {"missing_values"},
-        "page",
-    ),
-    "few": ({"rows": 60}, {"volume_drop"}, "page"),
-    "many": ({"rows": 3_000}, {"volume_surge"}, "page"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_with_the_rows_pages_on_the_first_day(traffic: Traffic, fault: str) -> None:
-    settings, expected, action = FAULTS[fault]
-    traffic.serve(range(5))
-    traffic.serve(range(5, 6), **settings)
-    seen = traffic.watch(5, "data_quality", "data_drift")
-    assert kinds(seen) == expected
-    assert seen["data_quality"].verdict.outcome is Outcome.FAIL
-    decided = seen["triage"].values
-    assert (decided["action"], decided["incident"], decided["tell"]) == (action, 1, True)
-    assert "page: " in traffic.page(seen["triage"])
-
-
 def test_a_day_without_a_request_is_an_incident(traffic: Traffic) -> None:
     traffic.serve(range(5))
     seen = traffic.watch(5)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.learning.model import ScoringModel, load_model, save_model
 from stepzero.learning.transform import Transformer
+from stepzero.measures.checks import Floats
 from stepzero.serving.capture import Capture, Exchange
 from stepzero.spec.environment import Capture as Settings
 from stepzero.spec.environment import Environment
@@ -133,8 +135,33 @@ class Traffic:
         self.version, self.model = version, model
         return load_model(self.store, saved)
 
-    def serve(self, days: range, *, rows: int = ROWS, change: Change | None = None, turned: bool = False) -> None:
-        """Answer requests of some days as the endpoint does, and capture them; labels come a week later."""
+    def copy(self, folder: Path) -> Self:
+        """Return the same world in a store of its own."""
+        shutil.copytree(self.folder, folder)
+        other = object.__new__(type(self))
+        other.__dict__ |= {**self.__dict__, "folder": folder, "store": Store(f"file://{folder}/store")}
+        return other
+
+    def serve(
+        self,
+        days: range,
+        *,
+        rows: int = ROWS,
+        change: Change | None = None,
+        turned: bool = False,
+        answer: Callable[[Floats], Floats] = lambda scores: scores,
+        refused: tuple[str, ...] = (),
+    ) -> None:
+        """Answer requests of some days as the endpoint does, and capture them; labels come a week later.
+
+        Args:
+            days: Days from `FIRST` on.
+            rows: Requests of a day.
+            change: What becomes of its rows.
+            turned: Whether the target means the opposite.
+            answer: What becomes of its scores.
+            refused: Why further requests are refused.
+        """
         for day in days:
             frame = self.rows(rows, 1_000 + day, turned=turned)
             if change is not None:
@@ -145,10 +172,10 @@ class Traffic:
             whole = features.notna().all(axis=1)
             answered = features[whole].reset_index(drop=True)
             exchange = Exchange(request=f"d{day}", at=at, version=self.version, model="m", threshold=self.threshold)
-            exchange.rows, exchange.scores = answered, self.model.score(answered)
+            exchange.rows, exchange.scores = answered, answer(self.model.score(answered))
             capture.offer(exchange)
-            for number in range(int((~whole).sum())):
-                told = "row 0 field V1: got nothing. Allowed: a value (double)"
+            nothing = "row 0 field V1: got nothing. Allowed: a value (double)"
+            for number, told in enumerate([*[nothing] * int((~whole).sum()), *refused]):
                 capture.offer(Exchange(request=f"d{day}.refused{number}", at=at, status=422, refused=told))
             assert capture.flush()
             self.label(day, frame[whole][self.target].tolist(), at + 7 * DAY - timedelta(hours=13))
@@ -203,6 +230,14 @@ class Traffic:
 
     def page(self, seen: StageInput) -> str:
         return self.store.read_text(Reference.from_json(seen.outputs["page"].to_json()).uri)
+
+
+def grouped(**monitors: Any) -> UseCase:
+    """Return the use case with groups that are watched, too: those who pay much."""
+    data = use_case(**monitors).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    data["bias"] = {"favourable": 0, "facets": {"Amount": {"above": 80}}}
+    data["monitors"]["bias"] = {}
+    return validate(data, UseCase)
 
 
 class Ages(Traffic):

@@ -41,7 +41,7 @@ def run_plan(asked: PlanRequest, request: Request, store: Store, environment: En
         _must_be_the_approved_one(asked, store, tracking)
         plan = commit_plan(store, make_plan(asked, store, environment, champion))
     told, values = summary(plan), plan_values(plan)
-    reference = note_plan(plan, request, store, tracking, record=_record(plan), told=told, values=values)
+    reference = note_plan(plan, request, store, tracking, record=plan_record(plan), told=told, values=values)
     log.info("%s", reference.summary)
     return reference
 
@@ -113,7 +113,8 @@ def _tracking(environment: Environment) -> Tracking:
     return Tracking(environment.tracking)
 
 
-def _record(plan: Plan) -> Record:
+def plan_record(plan: Plan) -> Record:
+    """Return what the tracking server shows of a plan: what the run is about, and why it was started."""
     train = plan.use_case.train
     return Record(
         parameters={

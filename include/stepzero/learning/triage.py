@@ -1,8 +1,8 @@
 """From what monitors saw to what is done: page a person, watch, retrain, or nothing. Pure decisions, no data.
 
 Broken data are a person's matter: a model that learned from them would be worse than the one that serves. A shift
-that costs nothing is watched. A loss, or one that is foretold while labels are not ripe, asks for a retrain, as
-often as the policy allows; what it does not allow is said, and remembered.
+that costs nothing is watched. A loss, or one that is foretold of windows that ripe labels do not reach yet, asks for a
+retrain, as often as the policy allows; what it does not allow is said, and remembered.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class State:
     now: datetime
     version: str
     """The champion that the signals are about."""
-    labels_ripe: bool = False
+    labels_reach: bool = False
+    """Whether labels are ripe of windows that foretold the same loss: then they say what came of it."""
     retrains: Sequence[Retrain] = ()
     remembered: Remembered | None = None
 
@@ -98,7 +99,7 @@ def decide(signals: Sequence[Signal], state: State, policy: Triage) -> Decision:
     incidents = [one for one in signals if one.kind in INCIDENTS]
     losses = [one for one in signals if one.kind == LOSS]
     shifts = [one for one in signals if one.kind in SHIFTS]
-    predicted = [one for one in signals if one.kind == PREDICTED_LOSS] if shifts and not state.labels_ripe else []
+    predicted = [one for one in signals if one.kind == PREDICTED_LOSS] if shifts and not state.labels_reach else []
     if incidents:
         kinds = tuple(sorted({one.kind for one in incidents}))
         kept = "; ".join(_told(losses)) or None

@@ -79,7 +79,7 @@ class _Asked:
         return State(
             now=now,
             version=self.version,
-            labels_ripe=any(one.values.get("labels_ripe") for one in self.inputs.values()),
+            labels_reach=any(one.values.get("labels_reach") for one in self.inputs.values()),
             retrains=[
                 Retrain(
                     number=one.number,

@@ -44,8 +44,11 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
     ripe = _ripe_windows(collected, version, workspace)
     enough = len(ripe) >= monitors.judged.at_least
     parts = [_measured(ripe, reference, threshold, monitors)] if enough else []
+    promised = []
     if section.predicted and threshold is not None:
-        parts += _foretold(collected, version, reference, threshold, monitors, workspace)
+        promised = _foretold(collected, version, reference, threshold, monitors, workspace)
+    reach = threshold is not None and any(_shows_in(ripe, fallen, threshold) for _, fallen, _ in promised)
+    parts += promised
     findings = [finding for finding, _, _ in parts]
     kinds = [LOSS] * enough + [PREDICTED_LOSS] * len(parts)
     fired = [(kind, finding) for kind, (finding, fallen, _) in zip(kinds, parts, strict=False) if fallen.fires]
@@ -57,7 +60,7 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
         signals=[Signal(kind=kind, sentence=finding.reason().sentence()) for kind, finding in fired],
         not_yet=None if enough else _unripe(collected, ripe, version, monitors),
         metrics={finding.rule: sign_of(finding.rule) * fallen.values[-1] for finding, fallen, _ in parts},
-        values={"intervals": parts[0][2] if enough else [], "labels_ripe": enough},
+        values={"intervals": parts[0][2] if enough else [], "labels_ripe": enough, "labels_reach": reach},
         picture=_picture("Windows with ripe labels", fallen, section.metric) if fallen else None,
         alt=f"{section.metric} window by window, with reference and threshold",
         note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction."
@@ -142,6 +145,16 @@ def _foretold(
 
     fallen = judge_values(value, reference, windows, rule_of(monitors), monitors.model_quality.smallest)
     return [(_finding("expected_f1", fallen, None, severity="warning"), fallen, [])]
+
+
+def _shows_in(ripe: list[pd.DataFrame], fallen: Fallen, threshold: float) -> bool:
+    """Tell whether the labels reach what the newest scores foretell: their windows foretell the same loss.
+
+    Labels of a week ago say nothing of a shift of yesterday; those of windows that had shifted already do.
+    """
+    promised = [expected_quality(rows["_score"].to_numpy(dtype=np.float64), threshold).f1 for rows in ripe]
+    shown = Fallen(values=promised, reference=fallen.reference, allowed=fallen.allowed, at_least=fallen.at_least)
+    return bool(promised) and shown.fires
 
 
 def _order(
