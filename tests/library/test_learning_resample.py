@@ -9,6 +9,7 @@ import pytest
 from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSampler
 from imblearn.under_sampling import NearMiss, RandomUnderSampler
 
+from stepzero.adapters.datasets import read_frame
 from stepzero.core.errors import InputError, StageError
 from stepzero.learning.folds import ALL, make_fold, read_fold, read_folds
 from stepzero.learning.samplers import SAMPLERS, make_sampler, resample
@@ -105,11 +106,44 @@ def test_outliers_go_from_training_rows_only() -> None:
     assert len(fold.validation(table)) == (table.fold == 0).sum()
 
 
+def test_removed_outliers_are_told_of_each_fold_with_their_bounds(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, pipeline={"outliers": {"iqr": ["V21"]}})
+    train = read_frame(bench.store, bench.prepared.outputs["train"])
+    done, looked = bench.resample("none"), bench.run("explore", {})
+    told = done.values["outliers"]
+    assert list(told) == [*(str(number) for number in range(FOLDS)), ALL]
+    for name, one in told.items():
+        positives = train.loc[(train["Class"] == 1) & (train["_fold"].astype(str) != name), "V21"]
+        low, high = np.percentile(positives, [25, 75])
+        reach = 1.5 * (high - low)
+        gone = int(((positives < low - reach) | (positives > high + reach)).sum())
+        assert one["rows"] == one["columns"]["V21"]["rows"] == gone, name
+        assert (one["columns"]["V21"]["low"], one["columns"]["V21"]["high"]) == pytest.approx(
+            (low - reach, high + reach)
+        )
+        counts = done.values["folds"][name]
+        assert counts["positive_before"] - counts["positive_after"] == gone, "and so many rows are missing"
+    rows = told[ALL]["rows"]
+    assert rows > 0
+    assert f"; {rows} of {told[ALL]['positives']} positive rows removed as outliers, " in done.summary
+    (record,) = done.records
+    assert record.metrics["resample.none.outliers.all"] == rows
+    assert record.files == {"resample/none-outliers.json": "outliers.json"}
+    assert looked.values["removed"] == told[ALL], "the exploration says what the last fit loses"
+    (shown,) = looked.records
+    assert shown.metrics["train.outliers_removed"] == rows
+    folder = looked.outputs["figures"].uri.rpartition("/")[0]
+    text = bench.store.read_text(f"{folder}/features.txt")
+    assert f"{rows} of {told[ALL]['positives']} positive rows are removed before training" in text
+    assert f"V21: {rows} outside of " in text
+
+
 def test_stored_folds_come_back_the_same_and_twice_the_same(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     first, second = bench.resample("smote"), bench.resample("smote")
     assert first.outputs["folds"].digest == second.outputs["folds"].digest
     assert first.values == second.values
+    assert "outliers" not in first.values, "none are removed where none are declared"
     table = card_table()
     stored = {f.name: f for f in read_folds(bench.store, first.outputs["folds"], bench.prepared.outputs["train"])}
     assert list(stored) == [*(str(number) for number in range(FOLDS)), ALL]

@@ -77,6 +77,20 @@ def test_outliers_of_the_positive_class_go_and_negatives_stay() -> None:
     assert keep.tolist() == [True] * 20 + [False, True]
 
 
+def test_what_is_removed_is_told_with_its_bounds() -> None:
+    """Quartiles are 5 and 15, of the doubles 10 and 30; the last positive row is far out in both columns."""
+    values = [float(value) for value in [*range(20), 1000, 1000]]
+    frame = pd.DataFrame({"a": values, "b": [2 * value for value in values]})
+    frame.loc[0, "b"] = -1000.0
+    told = Transformer(outliers={"iqr": ("a", "b")}).removed_outliers(frame, [1] * 21 + [0])
+    assert told == {
+        "rows": 2,
+        "positives": 21,
+        "columns": {"a": {"low": -10.0, "high": 30.0, "rows": 1}, "b": {"low": -20.0, "high": 60.0, "rows": 2}},
+    }
+    assert Transformer().removed_outliers(frame, [1] * 21 + [0]) == {"rows": 0, "positives": 21, "columns": {}}
+
+
 def test_words_without_a_vocabulary_are_told() -> None:
     with pytest.raises(
         InputError, match=r"feature kind: got type object\. Allowed: numbers .*declare pipeline\.one_hot\.kind"

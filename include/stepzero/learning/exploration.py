@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stepzero.learning.table import Table
+from stepzero.learning.transform import Columns, Transformer
 from stepzero.measures.checks import Floats
 from stepzero.measures.outliers import iqr_bounds, is_outside
 from stepzero.measures.ranking import roc_auc
@@ -34,6 +35,8 @@ class Exploration:
     and which share of the ``negatives`` and of the ``positives`` those are."""
     matrix: pd.DataFrame
     """Correlations among the features."""
+    removed: dict[str, Any] = field(default_factory=dict)
+    """What the pipeline removes of these rows as outliers, as `Transformer.removed_outliers` tells; empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures without the matrix; what is undefined (a constant column) is null."""
@@ -43,6 +46,7 @@ class Exploration:
             "positive_share": self.positives / (self.positives + self.negatives),
             "features": _told(self.features),
             "outliers": _told(self.outliers),
+            **({"removed": self.removed} if self.removed else {}),
         }
 
     def text(self) -> str:
@@ -52,11 +56,28 @@ class Exploration:
         head = f"{self.positives} positives among {self.positives + self.negatives} training rows ({share:.3%})"
         far = self.outliers.sort_values("positives", ascending=False, kind="stable").head(MOST_FEATURES)
         tables = [part.to_string(float_format=lambda value: f"{value:.4f}") for part in (shown, far)]
-        return f"{head}\n{tables[0]}\n\noutliers, beyond 1.5 interquartile ranges from the quartiles\n{tables[1]}"
+        far_out = "outliers, beyond 1.5 interquartile ranges from the quartiles"
+        return f"{head}\n{tables[0]}\n\n{far_out}\n{tables[1]}{self._removed_text()}"
+
+    def _removed_text(self) -> str:
+        if not self.removed:
+            return ""
+        head = f"{self.removed['rows']} of {self.removed['positives']} positive rows are removed before training"
+        lines = [
+            f"{name}: {one['rows']} outside of {one['low']:.4f} to {one['high']:.4f}, the bounds of the positives"
+            for name, one in self.removed["columns"].items()
+        ]
+        return "\n\n" + "\n".join([head, *lines])
 
 
-def explore_table(table: Table) -> Exploration:
-    """Return the figures of numeric features; words are counted, not correlated."""
+def explore_table(table: Table, outliers: Columns | None = None) -> Exploration:
+    """Return the figures of numeric features; words are counted, not correlated.
+
+    Args:
+        table: The training rows.
+        outliers: Of which columns the pipeline removes outliers.
+    """
+    removing = Transformer(outliers=outliers) if any((outliers or {}).values()) else None
     numeric = table.features.select_dtypes(["number", "bool"]).astype(np.float64)
     target = pd.Series(table.target, dtype=np.float64)
     varied = numeric.columns[numeric.nunique() > 1]
@@ -77,6 +98,7 @@ def explore_table(table: Table) -> Exploration:
         features=features,
         outliers=_outliers(table, numeric),
         matrix=numeric[varied].corr(),
+        removed=removing.removed_outliers(table.features, table.target) if removing else {},
     )
 
 

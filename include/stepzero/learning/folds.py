@@ -100,6 +100,18 @@ def training_positions(name: str, table: Table) -> Integers:
     return np.arange(len(table.target)) if name == ALL else table.training(int(name))
 
 
+def removed_outliers(name: str, table: Table, pipeline: Pipeline) -> dict[str, Any]:
+    """Return which outliers a fold's training rows lose, with the bounds: as `Transformer.removed_outliers` tells."""
+    rows = _rows_to_learn_from(name, table)
+    return Transformer.from_spec(pipeline).removed_outliers(table.features.iloc[rows], table.target[rows])
+
+
+def _rows_to_learn_from(name: str, table: Table) -> Integers:
+    """Return a fold's training rows, those that mitigation repeats as often as it says."""
+    rows = training_positions(name, table)
+    return rows if table.copies is None else np.repeat(rows, table.copies[rows])
+
+
 def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: int) -> Fold:
     """Learn a fold's transformer from its training rows and resample them.
 
@@ -110,9 +122,7 @@ def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: i
         sampler: One of ours, or a dotted name.
         seed: Same seed, same fold, whatever is computed beside it.
     """
-    rows = training_positions(name, table)
-    if table.copies is not None:
-        rows = np.repeat(rows, table.copies[rows])
+    rows = _rows_to_learn_from(name, table)
     transformer = Transformer.from_spec(pipeline)
     rows = rows[transformer.keep_rows(table.features.iloc[rows], table.target[rows])]
     matrix = transformer.fit(table.features.iloc[rows]).transform(table.features.iloc[rows])

@@ -5,7 +5,7 @@ Its state is plain numbers and words (`to_state`), so that it is stored as JSON 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -114,12 +114,32 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         positives' own quartiles. Negative rows stay: what is far out among them is what a detector must see.
         Never called for rows that are scored.
         """
+        keep = np.ones(len(features), dtype=bool)
+        for _, _, removed in self._outside(features, target):
+            keep &= ~removed
+        return keep
+
+    def removed_outliers(self, features: pd.DataFrame, target: npt.ArrayLike) -> dict[str, Any]:
+        """Return what `keep_rows` removes: ``rows``, of so many ``positives``, and by column its bounds and its rows.
+
+        A row that lies outside of several columns' bounds is among the rows of each, and once in ``rows``.
+        """
+        columns = {
+            name: {"low": low, "high": high, "rows": int(removed.sum())}
+            for name, (low, high), removed in self._outside(features, target)
+        }
+        rows = int((~self.keep_rows(features, target)).sum())
+        return {"rows": rows, "positives": int(np.asarray(target).astype(bool).sum()), "columns": columns}
+
+    def _outside(
+        self, features: pd.DataFrame, target: npt.ArrayLike
+    ) -> Iterator[tuple[str, tuple[float, float], Booleans]]:
+        """Yield each declared column, the bounds of the positives, and which positives lie outside of them."""
         positive = np.asarray(target).astype(bool)
-        keep = np.ones(len(positive), dtype=bool)
         for name in (self.outliers or {}).get("iqr", ()):
             values = _numbers(features[[name]])[:, 0]
-            keep &= ~(positive & is_outside(values, iqr_bounds(values[positive])))
-        return keep
+            bounds = iqr_bounds(values[positive])
+            yield name, bounds, positive & is_outside(values, bounds)
 
     def to_state(self) -> dict[str, Any]:
         """Return all that was declared and learned, as JSON."""

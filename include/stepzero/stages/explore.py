@@ -13,14 +13,14 @@ from stepzero.learning.number_exploration import explore_numbers, number_picture
 from stepzero.learning.table import Table, make_table
 
 
-@stage(sections=("problem", "weight"), architecture_matters=True)
+@stage(sections=("problem", "weight", "pipeline.outliers"), architecture_matters=True)
 def explore(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Draw class balance, distributions, correlations, scores and outliers of the features, and say them in figures."""
     frame = workspace.read_frame(inputs["prepared"].output("train"))
     table = make_table(frame, use_case.problem, use_case.weight)
     if table.is_regression:
         return _explore_numbers(table, use_case.problem.target, workspace)
-    found = explore_table(table)
+    found = explore_table(table, use_case.pipeline.outliers)
     workspace.log.info("%s", found.text())
     pictures = exploration_pictures(found, table)
     for name, data in pictures.items():
@@ -68,6 +68,7 @@ def _values(found: Exploration) -> dict[str, Any]:
     return {name: told[name] for name in ("positives", "negatives", "positive_share")} | {
         "best_separation": {str(name): float(value) for name, value in best.items()},
         "outliers": {str(name): int(count) for name, count in _outlier_counts(found).items() if count},
+        **({"removed": found.removed} if found.removed else {}),
     }
 
 
@@ -83,8 +84,9 @@ def _summary(found: Exploration) -> str:
 
 
 def _record(found: Exploration, pictures: dict[str, bytes]) -> Record:
+    removed = {"train.outliers_removed": float(found.removed["rows"])} if found.removed else {}
     return Record(
-        metrics={"train.positives": float(found.positives), "train.negatives": float(found.negatives)},
+        metrics={"train.positives": float(found.positives), "train.negatives": float(found.negatives), **removed},
         files=_shown(pictures),
     )
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import Record, StageInput, StageResult, stage
-from stepzero.learning.folds import ALL, commit_folds, fold_names, make_fold, write_fold
+from stepzero.learning.folds import ALL, commit_folds, fold_names, make_fold, removed_outliers, write_fold
 from stepzero.learning.table import Table, make_table
 
 
 @stage(sections=("problem", "pipeline", "weight", "train.seed"), architecture_matters=True)
 def resample(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Write, for each fold and for all training rows, transformer, kept rows and synthetic rows.
+
+    Where outliers are removed, it says of each fold how many rows went, and by which bounds.
 
     A sampler that cannot work on these rows is a result with its reason: the other samplers go on.
     """
@@ -34,11 +36,15 @@ def resample(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace)
     folds = commit_folds(
         workspace.store, folder, names=names, sampler=sampler, table=reference, producer=workspace.stage
     )
+    removed = {}
+    if any(use_case.pipeline.outliers.values()):
+        removed = {name: removed_outliers(name, table, use_case.pipeline) for name in names}
+        workspace.write_json("outliers.json", removed)
     return StageResult(
         outputs={"folds": folds},
-        values={"sampler": sampler, "failed": None, "folds": counts},
-        summary=f"{sampler}: {_told(counts[ALL])}",
-        records=(_record(sampler, table, counts[ALL]),),
+        values={"sampler": sampler, "failed": None, "folds": counts, **({"outliers": removed} if removed else {})},
+        summary=f"{sampler}: {_told(counts[ALL])}{_told_outliers(removed)}",
+        records=(_record(sampler, table, counts[ALL], removed),),
     )
 
 
@@ -57,6 +63,16 @@ def _told(counts: dict[str, int]) -> str:
     return f"{before} became {after}{made}"
 
 
-def _record(sampler: str, table: Table, counts: dict[str, int]) -> Record:
+def _told_outliers(removed: dict[str, Any]) -> str:
+    if not removed:
+        return ""
+    everywhere, each = removed[ALL], [one["rows"] for name, one in removed.items() if name != ALL]
+    span = f"{min(each)} to {max(each)} in a fold"
+    return f"; {everywhere['rows']} of {everywhere['positives']} positive rows removed as outliers, {span}"
+
+
+def _record(sampler: str, table: Table, counts: dict[str, int], removed: dict[str, Any]) -> Record:
     metrics = {f"resample.{sampler}.{name}": float(count) for name, count in counts.items()}
-    return Record(metrics=metrics, parameters={"features": str(table.features.shape[1])})
+    metrics |= {f"resample.{sampler}.outliers.{name}": float(one["rows"]) for name, one in removed.items()}
+    files = {f"resample/{sampler}-outliers.json": "outliers.json"} if removed else {}
+    return Record(metrics=metrics, parameters={"features": str(table.features.shape[1])}, files=files)
