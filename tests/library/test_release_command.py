@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +84,38 @@ def test_rows_of_one_of_several_tables_go_by_its_name(store: Store, monkeypatch:
         "auto_claims_fraud.customers. Do: name the table, too: auto_claims_fraud.claims"
         in " ".join(done.output.split())
     )
+
+
+def child(folder: Path, place: str, how: str, *words: str) -> subprocess.Popen[str]:
+    """Start the command in a process that is killed, or meets another one, where it writes a file."""
+    paths = os.pathsep.join([str(ROOT / "tests"), *sys.path])
+    command = [sys.executable, "-m", "support.release_child", place, how, str(folder), *BATCH[1:], *words]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize(("how", "left"), [("before", 0), ("after", 4)])
+def test_a_process_that_is_killed_where_it_commits_releases_all_or_nothing_and_the_next_one_the_rest(
+    store: Store, tmp_path: Path, how: str, left: int
+) -> None:
+    entry = judged(store)
+    asked = ("--reason", "between of amount", "--why", "seen by the bank")
+    killed = child(tmp_path, "/release-00001.json", how, *asked)
+    told = killed.communicate(timeout=120)[0]
+    assert killed.returncode == -signal.SIGKILL, told
+    assert len(check_balance(store, entry)) == left
+    assert json.loads(run(*asked, "--json").splitlines()[-1])["released"] == 4 - left
+    assert len(check_balance(store, entry)) == 4
+
+
+def test_two_processes_at_once_release_every_row_once(store: Store, tmp_path: Path) -> None:
+    entry = judged(store)
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    asked = ("--why", "seen by the bank", "--json")
+    both = [child(meeting, "/release-00001.json", "meet", "--by", name, *asked) for name in ("anna", "bert")]
+    told = [one.communicate(timeout=120)[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    counts = sorted(json.loads(text.splitlines()[-1])["released"] for text in told)
+    assert counts == [0, 6], "both had written their rows before either committed"
+    assert len(check_balance(store, entry)) == 6
