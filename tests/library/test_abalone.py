@@ -171,7 +171,7 @@ def test_promotion_reads_errors_as_at_most(bench: AbaloneBench, tuned: list[Stag
 
 def test_sentinels_watch_a_number_as_they_watch_classes(done: StageResult) -> None:
     found = {one["name"].partition(",")[0]: one for one in done.values["sentinels"]}
-    assert set(found) == {"held-out counts", "row ids", "target mean", "fold 0", "shuffled target"}
+    assert set(found) == {"held-out counts", "row ids", "target mean", "folds", "shuffled target"}
     assert all(one["passed"] for one in found.values())
 
 

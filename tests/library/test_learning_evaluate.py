@@ -103,12 +103,14 @@ def test_sentinels_watch_every_sampler_and_pass(done: StageResult) -> None:
         "held-out counts",
         "row ids",
         "prevalence",
-        "fold 0, none",
+        "folds, none",
         "shuffled labels, none",
-        "fold 0, random_under",
+        "folds, random_under",
         "shuffled labels, random_under",
     ]
     assert all(finding["passed"] for finding in done.values["sentinels"])
+    told = {finding["name"]: finding["observed"] for finding in done.values["sentinels"]}
+    assert told["folds, none"] == "4 of 4 folds made again, each the same to the last bit"
     assert done.verdict is not None
     assert done.verdict.outcome is Outcome.PASS
 

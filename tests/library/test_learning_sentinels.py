@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 from imblearn.over_sampling import RandomOverSampler
 
-from stepzero.learning.folds import Fold, make_fold
+from stepzero.learning.folds import ALL, Fold, make_fold
 from stepzero.learning.samplers import SAMPLERS, Resampled
 from stepzero.learning.sentinels import (
     check_counts,
     check_entities,
     check_fold,
+    check_folds,
     check_prevalence,
     check_rows,
     check_shuffled,
     check_time,
+    training_alone,
 )
 from stepzero.learning.table import Table, make_table
 from stepzero.learning.transform import Transformer
@@ -37,6 +39,10 @@ def _honest(sampler: str) -> object:
     return lambda name, table: make_fold(name, table, PIPELINE, sampler, 7)
 
 
+def _again(sampler: str, train: Table, name: str = "1") -> Fold:
+    return make_fold(ALL, training_alone(train, name), PIPELINE, sampler, 7)
+
+
 def _scored(table: Table) -> pd.DataFrame:
     return pd.DataFrame({"_row_id": table.row_ids, "fold": table.fold, "score": 0.0})
 
@@ -44,8 +50,12 @@ def _scored(table: Table) -> pd.DataFrame:
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_honest_work_passes(sampler: str) -> None:
     train, test = _sides()
-    fold = make_fold("1", train, PIPELINE, sampler, 7)
-    assert check_fold(fold, train, _honest(sampler)).passed  # type: ignore[arg-type]
+    checked = [
+        check_fold(make_fold(name, train, PIPELINE, sampler, 7), train, _again(sampler, train, name))
+        for name in ("1", ALL)
+    ]
+    assert check_folds(checked).passed
+    assert check_folds(checked).observed == "2 of 2 folds made again, each the same to the last bit"
     for seed in range(5):
         assert check_shuffled(train, _honest(sampler), seed=seed).passed  # type: ignore[arg-type]
     assert check_prevalence(train, test).passed
@@ -99,7 +109,7 @@ def test_a_validation_row_in_training_is_seen() -> None:
     leaky = Fold(
         name="1", transformer=fold.transformer, resampled=Resampled(source, *list(fold.resampled.__dict__.values())[1:])
     )
-    found = check_fold(leaky, train, _honest("none"))  # type: ignore[arg-type]
+    found = check_fold(leaky, train, _again("none", train))
     assert not found.passed
     assert found.observed.startswith("1 foreign rows in training")
 
@@ -108,7 +118,7 @@ def test_a_scaler_fitted_on_all_rows_is_seen() -> None:
     train, _ = _sides()
     fold = make_fold("1", train, PIPELINE, "none", 7)
     everywhere = Transformer.from_spec(PIPELINE).fit(train.features)
-    found = check_fold(Fold(name="1", transformer=everywhere, resampled=fold.resampled), train, _honest("none"))  # type: ignore[arg-type]
+    found = check_fold(Fold(name="1", transformer=everywhere, resampled=fold.resampled), train, _again("none", train))
     assert not found.passed
     assert "transformer another" in found.observed
 
@@ -124,9 +134,14 @@ def test_synthetic_rows_made_from_validation_rows_are_seen() -> None:
         transformer=honest.transformer,
         resampled=Resampled(honest.resampled.source, made, honest.resampled.synthetic_target),
     )
-    found = check_fold(leaky, train, _honest("smote"))  # type: ignore[arg-type]
+    found = check_fold(leaky, train, _again("smote", train))
     assert not found.passed
     assert found.observed.endswith("resampled rows another")
+    turned = Resampled(honest.resampled.source, honest.resampled.synthetic, 1 - honest.resampled.synthetic_target)
+    relabelled = Fold(name="1", transformer=honest.transformer, resampled=turned)
+    assert not check_fold(relabelled, train, _again("smote", train)).passed
+    both = check_folds([found, check_fold(honest, train, _again("smote", train)), found.named("fold all")])
+    assert (both.passed, both.observed) == (False, f"fold 1: {found.observed}; fold all: {found.observed}")
 
 
 def test_resampling_before_the_split_is_seen_by_shuffled_labels() -> None:

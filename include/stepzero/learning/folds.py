@@ -21,7 +21,7 @@ from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.learning.fitting import FoldData
 from stepzero.learning.models import TrainingRows
-from stepzero.learning.samplers import Resampled, make_sampler, resample
+from stepzero.learning.samplers import SAMPLERS, Resampled, make_sampler, resample
 from stepzero.learning.table import Table
 from stepzero.learning.transform import Transformer
 from stepzero.measures.checks import Floats, Integers
@@ -112,23 +112,47 @@ def _rows_to_learn_from(name: str, table: Table) -> Integers:
     return rows if table.copies is None else np.repeat(rows, table.copies[rows])
 
 
-def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: int) -> Fold:
-    """Learn a fold's transformer from its training rows and resample them.
+@dataclass(frozen=True, kw_only=True)
+class LearnedFold:
+    """What a fold's training rows taught, before they are resampled: the same whatever the sampler.
+
+    ``rows`` are positions in the table of all training rows, ``matrix`` those rows transformed.
+    """
+
+    name: str
+    transformer: Transformer
+    rows: Integers
+    matrix: Floats
+    target: Integers
+
+    def resampled(self, sampler: str, seed: int) -> Fold:
+        """Return the fold, its rows resampled by one of our samplers or one with a dotted name."""
+        # Somebody else's sampler may write into what it is given: the next one must not see it.
+        matrix = self.matrix if sampler in SAMPLERS else self.matrix.copy()
+        rows, done = self.rows, resample(make_sampler(sampler, seed), matrix, self.target)
+        source = np.where(done.source >= 0, rows[np.maximum(done.source, 0)], done.source)
+        moved = Resampled(source, done.synthetic, done.synthetic_target)
+        return Fold(name=self.name, transformer=self.transformer, resampled=moved)
+
+
+def learn_fold(name: str, table: Table, pipeline: Pipeline) -> LearnedFold:
+    """Learn a fold's transformer from its training rows and transform them.
 
     Args:
         name: Number of the fold to leave out, or ``all`` to leave none out.
         table: All training rows.
         pipeline: What is learned before the model.
-        sampler: One of ours, or a dotted name.
-        seed: Same seed, same fold, whatever is computed beside it.
     """
     rows = _rows_to_learn_from(name, table)
     transformer = Transformer.from_spec(pipeline)
     rows = rows[transformer.keep_rows(table.features.iloc[rows], table.target[rows])]
     matrix = transformer.fit(table.features.iloc[rows]).transform(table.features.iloc[rows])
-    done = resample(make_sampler(sampler, seed), matrix, table.target[rows])
-    source = np.where(done.source >= 0, rows[np.maximum(done.source, 0)], done.source)
-    return Fold(name=name, transformer=transformer, resampled=Resampled(source, done.synthetic, done.synthetic_target))
+    return LearnedFold(name=name, transformer=transformer, rows=rows, matrix=matrix, target=table.target[rows])
+
+
+def make_fold(name: str, table: Table, pipeline: Pipeline, sampler: str, seed: int) -> Fold:
+    """Learn a fold's transformer from its training rows and resample them: same seed, same fold, in any order."""
+    return learn_fold(name, table, pipeline).resampled(sampler, seed)
 
 
 class StoredFolds:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stepzero.core.errors import StepzeroError
 from stepzero.core.verdict import Reason
-from stepzero.learning.folds import ALL, Fold
+from stepzero.learning.folds import Fold, training_positions
 from stepzero.learning.table import Table
 from stepzero.learning.transform import Transformer
 from stepzero.measures.ranking import roc_auc
@@ -26,6 +26,7 @@ SIGMAS = 4.5
 SECONDS_PER_DAY = 86_400
 SHUFFLED_ROWS = 6_000
 """Rows that the shuffled-label check is made on at most."""
+ALONE = "what the fold's own training rows give"
 
 MakeFold = Callable[[str, Table], Fold]
 
@@ -157,24 +158,30 @@ def check_time(train: Table, test: Table, *, gap_days: float) -> Finding:
     )
 
 
-def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
-    """Check that a stored fold holds nothing of its validation rows, nor of their future.
+def training_alone(train: Table, name: str) -> Table:
+    """Return the rows that train a fold in a table of their own: whoever works on it cannot see any other row."""
+    return train.rows(training_positions(name, train))
+
+
+def check_fold(fold: Fold, train: Table, made: Fold) -> Finding:
+    """Check that a stored fold holds nothing of its validation rows, nor of their future, nor of held-out rows.
 
     Its rows must be its training rows, its transformer must be what those rows alone teach, and its synthetic
     rows must come out again, to the last bit, from those rows alone.
 
     Args:
-        fold: As it was stored.
+        fold: As it was stored; ``all``, which the served model is fitted on, too.
         train: All training rows.
-        again: Makes a fold by name from a table; it is given a table without the validation rows.
+        made: The fold ``all`` of `training_alone`, made again.
     """
-    source = fold.resampled.source
-    outside = train.training(int(fold.name))
-    wrong = int((~np.isin(source[source >= 0], outside)).sum())
-    alone = train.rows(outside)
-    made = again(ALL, alone)
-    moved = np.where(made.resampled.source >= 0, outside[np.maximum(made.resampled.source, 0)], made.resampled.source)
-    same_rows = np.array_equal(moved, source) and np.array_equal(made.resampled.synthetic, fold.resampled.synthetic)
+    stored, again, outside = fold.resampled, made.resampled, training_positions(fold.name, train)
+    wrong = int((~np.isin(stored.source[stored.source >= 0], outside)).sum())
+    moved = np.where(again.source >= 0, outside[np.maximum(again.source, 0)], again.source)
+    same_rows = (
+        np.array_equal(moved, stored.source)
+        and np.array_equal(again.synthetic, stored.synthetic)
+        and np.array_equal(again.synthetic_target, stored.synthetic_target)
+    )
     same_state = _learned(made.transformer) == _learned(fold.transformer)
     return Finding(
         name=f"fold {fold.name}",
@@ -182,8 +189,15 @@ def check_fold(fold: Fold, train: Table, again: MakeFold) -> Finding:
         observed=(
             f"{wrong} foreign rows in training, transformer {_same(same_state)}, resampled rows {_same(same_rows)}"
         ),
-        bound="what the fold's own training rows give",
+        bound=ALONE,
     )
+
+
+def check_folds(checked: Sequence[Finding]) -> Finding:
+    """Return what was seen of all folds of a sampler as one finding, which names those that are wrong."""
+    wrong = [f"{one.name}: {one.observed}" for one in checked if not one.passed]
+    told = "; ".join(wrong) or f"{len(checked)} of {len(checked)} folds made again, each the same to the last bit"
+    return Finding(name="folds", passed=not wrong, observed=told, bound=ALONE)
 
 
 def check_shuffled(train: Table, make: MakeFold, *, seed: int) -> Finding:

@@ -25,7 +25,7 @@ from stepzero.learning.evaluation import (
     table_metrics,
     table_text,
 )
-from stepzero.learning.folds import ALL, Fold, make_fold, read_fold
+from stepzero.learning.folds import ALL, Fold, fold_names, learn_fold, make_fold, read_fold
 from stepzero.learning.metrics import make_metric
 from stepzero.learning.model import ScoringModel, load_model, save_model
 from stepzero.learning.pictures import evaluation_pictures
@@ -204,7 +204,7 @@ def _watch(
     test: Table,
     workspace: Workspace,
 ) -> list[sentinels.Finding]:
-    """Run all leak sentinels: one stored fold of each sampler is made again from its training rows alone."""
+    """Run all leak sentinels."""
     found = [
         sentinels.check_counts(test, _counted(prepared, use_case)),
         sentinels.check_rows(train, test, [cell.out_of_fold for cell in cells]),
@@ -216,18 +216,32 @@ def _watch(
         found.append(sentinels.check_time(train, test, gap_days=use_case.split.gap_days))
     if use_case.split.entity or use_case.split.by not in {"row", "time"}:
         found.append(sentinels.check_entities(train, test))
-    for one in {str(one.values["sampler"]): one for one in living}.values():
-        sampler = str(one.values["sampler"])
-
-        def again(name: str, table: Table, sampler: str = sampler) -> Fold:
-            return make_fold(name, table, use_case.pipeline, sampler, use_case.train.seed)
-
-        fold = read_fold(workspace.store, one.output("folds"), str(train.folds[0]))
-        named = [sentinels.check_fold(fold, train, again), sentinels.check_shuffled(train, again, seed=7)]
-        found += [finding.named(f"{finding.name}, {sampler}") for finding in named]
+    found += _watch_folds(use_case, living, train, workspace)
     for finding in found:
         passed = "passed" if finding.passed else "ALARM"
         workspace.log.info("sentinel %s %s: %s (allowed: %s)", finding.name, passed, finding.observed, finding.bound)
+    return found
+
+
+def _watch_folds(
+    use_case: Any, living: list[StageInput], train: Table, workspace: Workspace
+) -> list[sentinels.Finding]:
+    """Make every stored fold again, and ``all``, from its training rows alone; what is learned is learned once."""
+    stored = {str(one.values["sampler"]): one.output("folds") for one in living}
+    checked: dict[str, list[sentinels.Finding]] = {sampler: [] for sampler in stored}
+    for name in fold_names(train):
+        learned = learn_fold(ALL, sentinels.training_alone(train, name), use_case.pipeline)
+        for sampler, folds in stored.items():
+            again = learned.resampled(sampler, use_case.train.seed)
+            checked[sampler].append(sentinels.check_fold(read_fold(workspace.store, folds, name), train, again))
+    found = []
+    for sampler, one in checked.items():
+
+        def make(name: str, table: Table, sampler: str = sampler) -> Fold:
+            return make_fold(name, table, use_case.pipeline, sampler, use_case.train.seed)
+
+        both = [sentinels.check_folds(one), sentinels.check_shuffled(train, make, seed=7)]
+        found += [finding.named(f"{finding.name}, {sampler}") for finding in both]
     return found
 
 
