@@ -22,14 +22,6 @@ def make_java(folder: Path, version: str) -> Path:
     return folder
 
 
-@pytest.fixture
-def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(runtime, "_INSTALLED", tmp_path / "jvm")
-    monkeypatch.setattr(runtime.platform, "machine", lambda: "aarch64")
-
-
 @pytest.mark.usefixtures("no_java")
 def test_no_java_names_the_debian_package() -> None:
     with pytest.raises(SetupError) as caught:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from stepzero.cli import doctor_checks as checks
@@ -105,6 +108,59 @@ def test_little_memory_is_a_warning(environment: Environment, monkeypatch: pytes
     found = finding(environment, "memory")
     assert found.state == checks.WARNING
     assert "spark.memory" in found.action
+
+
+@pytest.mark.usefixtures("no_java")
+def test_no_java_is_a_problem_with_the_debian_package_to_install(environment: Environment) -> None:
+    found = finding(environment, "java")
+    assert found.state == checks.PROBLEM
+    assert found.found == (
+        "Java runtime for Spark: got none (JAVA_HOME is not set, no java on PATH). Allowed: Java 17 (Spark 3.5 with "
+        "Arrow fails on newer ones)"
+    )
+    assert found.action == "apt-get install openjdk-17-jre-headless, or set JAVA_HOME to a Java 17"
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "action"),
+    [
+        ((3, 10, 2), checks.PROBLEM, "apt-get install python3.11 python3.11-venv, then bin/stepzero again"),
+        ((3, 13, 1), checks.PROBLEM, "apt-get install python3.11 python3.11-venv, then bin/stepzero again"),
+        ((3, 12, 9), checks.GOOD, ""),
+    ],
+)
+def test_python_that_the_lock_is_not_made_for(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str, action: str
+) -> None:
+    monkeypatch.setattr(checks, "sys", SimpleNamespace(version_info=version, prefix="/opt/python"))
+    found = finding(environment, "python")
+    told = ".".join(map(str, version))
+    expected = told if state == checks.PROBLEM else f"{told} in /opt/python"
+    assert (found.state, found.found, found.action) == (state, expected, action)
+
+
+def test_services_that_were_started_and_do_not_answer(environment: Environment, home: Path) -> None:
+    """The supervisor lives; MLflow's process is up but says nothing, and Airflow's are gone."""
+    assert finding(environment, "services").found == "not running (bin/stepzero up starts them)"
+    own = psutil.Process()
+    part = {"state": "running", "started": own.create_time(), "pid": own.pid, "restarts": 0}
+    state = {"supervisor": {"pid": own.pid, "created": own.create_time()}, "parts": {"mlflow": part}}
+    (home / "run").mkdir()
+    (home / "run" / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    found = finding(environment, "services")
+    assert found.state == checks.PROBLEM
+    told = dict(each.split(" ") for each in found.found.split(", "))
+    assert told["mlflow"] == "starting"
+    assert {told[f"airflow-{name}"] for name in ("api-server", "scheduler", "dag-processor", "triggerer")} == {"down"}
+    assert re.fullmatch(
+        rf"read {home}/logs/[a-z-]+\.log; bin/stepzero down, then up, starts all again", found.action
+    ), found.action
+    tracking = finding(environment, "tracking")
+    assert (tracking.state, tracking.action) == (
+        checks.PROBLEM,
+        "start that server, or correct environment tracking.uri",
+    )
+    assert tracking.found.startswith(f"{environment.tracking.uri}: ")
 
 
 def test_other_versions_than_the_lock(

@@ -18,7 +18,7 @@ from stepzero.execution.execute import pointer_uri
 from stepzero.execution.lineage import find_version, lineage, touched
 from stepzero.execution.verification import verify_run
 from stepzero.spec.environment import Environment
-from stepzero.spec.load import load_environment
+from stepzero.spec.load import load_environment, load_use_case
 from stepzero.spec.plan import Plan
 from support.runs import NAME, Runs
 
@@ -224,3 +224,64 @@ def test_commands_answer_in_one_screen(store: Store, plans: list[Plan]) -> None:
     refused = runner.invoke(app, ["verify", "r1", "--stage", "prepare", "--stage", "evaluate"])
     assert refused.exit_code == 10, refused.output
     assert "not reproduced: prepare" in refused.output
+
+
+SHIPPED = {
+    "decision_tree": {"criterion": ["gini", "entropy"], "max_depth": [4]},
+    "random_forest": {"grid": {"n_estimators": [3, 6]}, "parameters": {"max_samples": 0.5}},
+    "logistic_regression": {"C": [0.1, 1.0]},
+    "nearest_neighbours": {"n_neighbors": [3, 5]},
+    "xgboost": {"n_estimators": [5, 9], "max_depth": [3]},
+}
+"""The models of the shipped use case with small grids."""
+
+
+def test_every_shipped_model_comes_out_with_the_same_bytes(runs: Runs, store: Store, environment: Environment) -> None:
+    declared = load_use_case(NAME).train
+    assert declared is not None
+    assert set(SHIPPED) == set(declared.models)
+    runs.make("r3", seed=5, resample=["smote"], train={"folds": 3, "models": SHIPPED})
+    checks = verify_run(store, environment, NAME, "r3", stages=("tune",))
+    told = {check.stage: (check.outcome, check.differences) for check in checks}
+    assert told == {f"tune smote.{model}": ("same", ()) for model in SHIPPED}
+
+
+def boosted(runs: Runs, run: str, rounds: int) -> Plan:
+    models = {"xgboost": {"n_estimators": [rounds], "max_depth": [3]}}
+    explained = {"bootstrap": 50, "explain": ["shap"]}
+    return runs.make(run, seed=6, train={"folds": 3, "models": models}, evaluate=explained)
+
+
+def importance(store: Store, evaluated: Any) -> dict[str, float]:
+    told = store.read_json(evaluated.outputs["explanation"].uri)["shap"]["features"]
+    return {one["feature"]: one["mean_absolute"] for one in told}
+
+
+def test_features_thresholds_and_parameters_of_two_versions_are_compared(runs: Runs, store: Store) -> None:
+    for version, (run, rounds) in {"11": ("few", 4), "12": ("many", 20)}.items():
+        runs.register(boosted(runs, run, rounds), version)
+    one, other = (find_version(store, version) for version in ("11", "12"))
+    told = compare_versions(one, other)
+    assert told["same_held_out_rows"]
+    assert told["parameters"] == ["winner.parameters.n_estimators: 4 → 20"]
+    assert told["spec"] == ["spec.train.models.xgboost.grid.n_estimators.0: 4 → 20"]
+    evaluated = [version.stage("evaluate") for version in (one, other)]
+    thresholds = [found.values["winner"]["threshold"] for found in evaluated if found]
+    assert told["threshold"] == thresholds
+    assert thresholds[0] != thresholds[1]
+    before, after = (importance(store, found) for found in evaluated)
+    assert len(before) == 30
+    changed = sorted(before, key=lambda name: -abs(after[name] - before[name]))
+    assert [line["feature"] for line in told["shap"]] == changed[:8]
+    assert all(line["before"] == before[line["feature"]] for line in told["shap"])
+    assert all(line["after"] == after[line["feature"]] for line in told["shap"])
+    shown = CliRunner().invoke(app, ["diff", "11", "12"])
+    assert shown.exit_code == 0, shown.output
+    first = told["shap"][0]
+    for line in (
+        "parameters.n_estimators: 4 → 20",
+        f"{thresholds[0]:.4f} → {thresholds[1]:.4f}",
+        f"{first['feature']:<18} {first['before']:.4f} → {first['after']:.4f}",
+        "on the same rows",
+    ):
+        assert line in shown.output
