@@ -8,7 +8,8 @@ Two tables of the real world's kind, where the files are there (see `--data`); g
   what the split leaked.
 
 The splits are those of the prepare stage, the model is XGBoost with fixed parameters, untuned. Average precision with
-its bootstrap interval. What is done is kept: the same command goes on where it was ended. The last line is JSON.
+its bootstrap interval. `--chart FILE` draws both tables. What is done is kept: the same command goes on where it was
+ended. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pyspark.sql import functions
 from stepzero.adapters.derived import derive
 from stepzero.adapters.spark import start_session, text_of
 from stepzero.generators.transactions import generate
+from stepzero.learning.drawing import BLUE, ORANGE, figure, png
 from stepzero.learning.folds import ALL, make_fold
 from stepzero.learning.models import make_algorithm, score_rows
 from stepzero.learning.table import Table, make_table
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with auto_claims and simulated_transactions")
     parser.add_argument("--from", dest="first", default="2018-07-01", help="first day to develop on")
     parser.add_argument("--anew", action="store_true", help="begin again")
+    parser.add_argument("--chart", type=Path, help="file to draw the leaks to, PNG")
     asked = parser.parse_args()
     session = start_session(load_environment(), "entity_leak")
     session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
@@ -76,7 +79,43 @@ def main() -> None:
         print(f"no claims: {claims} is not there")
     found["transactions"] = dict(_transactions(session, payments, pd.Timestamp(asked.first), kept))
     session.stop()
+    if asked.chart:
+        asked.chart.write_bytes(chart(found))
     print(json.dumps(found))
+
+
+def chart(found: dict[str, Any]) -> bytes:
+    """Draw what each split claims, and what came true: by the weeks that followed, or by policies never seen."""
+    claims = found.get("claims", {})
+    with figure(11.5, 4.6, columns=2) as (made, axes):
+        splits = {name: found["transactions"][name] for name in SPLITS}
+        ends = {name: (one["claim"], one["came_true"]) for name, one in splits.items()}
+        _ends(axes[0], ends, ("claimed by the split", "came true in the week that followed"))
+        axes[0].set_title(f"Card payments ({found['transactions']['data']}), split by …")
+        if claims:
+            _ends(axes[1], {"row": (claims["row"], claims["policy"])}, ("held out by row", "held out by policy"))
+            shared = claims["row"]["shared_policies"]
+            axes[1].set_title("Insurance claims, four rows a policy")
+            axes[1].set_ylabel(f"{shared:,} policies are on both sides of a split by row")
+        axes[1].set_visible(bool(claims))
+        return png(made)
+
+
+def _ends(axis: Any, ends: dict[str, tuple[dict[str, Any], dict[str, Any]]], names: tuple[str, str]) -> None:
+    """Draw a claim above what came true, both with their intervals, and how far they lie apart."""
+    for side, (name, colour) in enumerate(zip(names, (ORANGE, BLUE), strict=True)):
+        shown = [pair[side] for pair in ends.values()]
+        middle = np.array([one["value"] for one in shown])
+        room = np.array([[one["value"] - one["low"], one["high"] - one["value"]] for one in shown]).T
+        places = np.arange(len(shown)) + 0.16 * (2 * side - 1)
+        axis.errorbar(middle, places, xerr=room, fmt="o", color=colour, capsize=3, label=name)
+    for place, (claim, true) in enumerate(ends.values()):
+        leak = claim["value"] - true["value"]
+        high = max(claim["high"], true["high"])
+        axis.annotate(f"{leak:+.3f}", (high, place), xytext=(8, 0), textcoords="offset points", va="center")
+    axis.set_yticks(range(len(ends)), list(ends))
+    axis.set(xlabel="Average precision, with 95 % interval", ylim=(len(ends) - 0.4, -0.6), xlim=(0, 1.1))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9, frameon=False)
 
 
 def _claims(session: Any, path: Path, kept: Kept) -> Iterator[tuple[str, Any]]:

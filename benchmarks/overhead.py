@@ -5,7 +5,14 @@
 Without --run it starts a run on the running services (`bin/stepzero up`) and then the same again, so that the last
 one reuses everything. Waiting is the time until a pool and the executor have room; Airflow's share is the time from
 there to the task's end, less what its launcher measured; process start is what the launcher measured, less what the
-stage command measured of itself. Parsing is measured in CPU seconds of fresh processes, ours over the bare
+stage command measured of itself.
+
+`share` is of the seconds of all tasks together, of which many run at once. `share_of_wall` is of the run's own time
+from start to end: the parts of the tasks on its critical path (the task that ended last, the one that ended last before
+that one was scheduled, and so on), and `scheduling`, the time in which no task of that path was waiting or running. Its
+parts add up to 1.
+
+Parsing is measured in CPU seconds of fresh processes, ours over the bare
 `import airflow.sdk`, so that a busy machine does not speak. The last line is JSON.
 """
 
@@ -30,6 +37,9 @@ from stepzero.spec.load import include_folder, load_environment
 LAUNCHED = re.compile(r"exit status \d+[^;]*; ([\d.]+) s,")
 STAGE, LABEL = re.compile(r"stepzero stage ([\w.:]+)"), re.compile(r"--label ([\w.:-]+)")
 PARTS = ("waiting", "airflow", "process_start", "imports", "work", "bookkeeping")
+SECOND_LOOK = 0.5
+"""Seconds by which a task may seem to be scheduled before the task that it waited for has ended: two clocks look."""
+TOLD = ("run", "seconds", "share", "parts", "share_of_wall", "path")
 
 
 def main() -> None:
@@ -44,7 +54,7 @@ def main() -> None:
     measured = [measure(api, RunResults(store, *find_run(store, run))) for run in runs]
     for one in measured:
         show(one)
-    figures = {"runs": [{key: one[key] for key in ("run", "seconds", "share", "parts")} for one in measured]}
+    figures = {"runs": [{key: one[key] for key in TOLD} for one in measured]}
     print(json.dumps(figures | parse_seconds(asked.repeats)))
 
 
@@ -64,7 +74,26 @@ def measure(api: AirflowApi, found: RunResults) -> dict[str, Any]:
     parts = {part: round(sum(row[part] for row in rows), 1) for part in PARTS}
     total = sum(parts.values())
     share = {part: round(value / total, 3) for part, value in parts.items()} if total else {}
-    return {"run": found.run, "seconds": round(seconds, 1), "rows": rows, "parts": parts, "share": share}
+    path = critical_path(rows)
+    told = {"run": found.run, "seconds": round(seconds, 1), "rows": rows, "parts": parts, "share": share}
+    return told | {"path": [row["task"] for row in path], "share_of_wall": share_of_wall(path, seconds)}
+
+
+def critical_path(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tasks that the end of the run waited for, the first of them first."""
+    path, left = list[dict[str, Any]](), list(rows)
+    while left:
+        path.insert(0, max(left, key=lambda row: row["ended"]))
+        begun = path[0]["scheduled"] + SECOND_LOOK
+        left = [row for row in left if row["ended"] <= begun and row["scheduled"] < path[0]["scheduled"]]
+    return path
+
+
+def share_of_wall(path: list[dict[str, Any]], seconds: float) -> dict[str, float]:
+    """Return what the run's own time went to, along its critical path; what no task of it took is scheduling."""
+    took = {part: sum(row[part] for row in path) for part in PARTS}
+    took["scheduling"] = max(0.0, seconds - sum(took.values()))
+    return {part: round(value / seconds, 3) for part, value in took.items()} if seconds else {}
 
 
 def split(api: AirflowApi, found: RunResults, task: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +108,8 @@ def split(api: AirflowApi, found: RunResults, task: dict[str, Any]) -> dict[str,
     imports, work = noted.get("imports", 0.0), noted.get("work", 0.0)
     return {
         "task": task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""),
+        "scheduled": datetime.fromisoformat(task.get("scheduled_when") or queued).timestamp(),
+        "ended": datetime.fromisoformat(task["end_date"]).timestamp(),
         "waiting": _between(task.get("scheduled_when") or queued, queued),
         "airflow": sent + took - launched,
         "process_start": max(0.0, launched - inside),
@@ -108,6 +139,9 @@ def show(one: dict[str, Any]) -> None:
     for row in sorted(one["rows"], key=lambda row: -sum(row[part] for part in PARTS)):
         print(f"{row['task']:28}" + "".join(f"{row[part]:15.2f}" for part in PARTS))
     print(f"{'all':28}" + "".join(f"{one['parts'][part]:15.1f}" for part in PARTS))
+    shares = "".join(f"{one['share_of_wall'].get(part, 0):15.1%}" for part in PARTS)
+    print(f"{'share of the run time':28}{shares}, scheduling {one['share_of_wall'].get('scheduling', 0):.1%}")
+    print(f"critical path: {' → '.join(one['path'])}")
 
 
 def parse_seconds(repeats: int) -> dict[str, float]:

@@ -9,7 +9,10 @@ Ours is what a run does: the resample stage once, then the tune stage (search, r
 thread. Times are CPU seconds of the process, so that a busy machine does not speak; wall seconds are told beside.
 The usual grid searches numbers of trees, rounds and neighbours, in tens of values; the seed's is that of the
 public notebook on these data (its forest shortened: depths 4, 6 and 8 and one criterion, instead of depths 4 to 8
-and two), on under-sampled rows as there. The last line is JSON; `ratio` is theirs over ours on the usual grid.
+and two), on under-sampled rows as there. The last line is JSON; `ratio` is theirs over ours on the usual grid. `where`
+says per family where our CPU seconds go (`fit` and `score` of the search, `refit` of the best on all rows, and `rest`:
+reading, transforming, resampling, writing) and where their wall seconds go, as scikit-learn tells them; `peak_mb` is
+the most memory that the process had during either.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,8 @@ from sklearn.metrics import average_precision_score, make_scorer
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
-from stepzero.learning.models import make_algorithm
+from stepzero.learning.cost import Meter
+from stepzero.learning.models import Algorithm, make_algorithm
 from stepzero.learning.samplers import make_sampler
 from stepzero.learning.table import Table, make_table
 from stepzero.learning.transform import Transformer
@@ -115,9 +120,11 @@ def race(data: Path, grid: str, sampler: str, family: str, rows: int) -> dict[st
     train = train.reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(limits=1):
         stages = Stages(Path(folder) / "store", train, test, weight=None, models={family: GRIDS[grid][family]})
-        ours, ours_times = timed(lambda: stages.tune(sampler, family))
+        with noted_fits() as fits:
+            ours, ours_times = timed(lambda: stages.tune(sampler, family))
         table = make_table(train, stages.use_case.problem, None)
         theirs, their_times = timed(lambda: grid_search(table, stages, sampler, family, Path(folder) / "memory"))
+    spent = where(ours, fits, ours_times["cpu"])
     scores = np.array([trial["fold_scores"] for trial in ours.values["trials"]])
     expected = np.array([theirs.cv_results_[f"split{fold}_test_score"] for fold in table.folds]).T
     seconds = [record.metrics["seconds"] for record in ours.records]
@@ -135,16 +142,56 @@ def race(data: Path, grid: str, sampler: str, family: str, rows: int) -> dict[st
         "same_winner": {f"model__{key}": value for key, value in ours.values["parameters"].items()}
         == theirs.best_params_,
         "difference": float(np.abs(scores - expected).max()),
-        "ours_search": sum(seconds),
-        "theirs_fit": float(theirs.cv_results_["mean_fit_time"].sum() * len(table.folds)),
-        "theirs_score": float(theirs.cv_results_["mean_score_time"].sum() * len(table.folds)),
-        "theirs_refit": float(theirs.refit_time_),
+        **{f"ours_{part}": value for part, value in spent.items()},
+        **{
+            f"theirs_{part}": value
+            for part, value in where_theirs(theirs, len(table.folds), their_times["wall"]).items()
+        },
+        "ours_peak_mb": max([ours_times["peak_mb"], *(one.metrics.get("peak_memory_mb", 0.0) for one in ours.records)]),
+        "theirs_peak_mb": their_times["peak_mb"],
     }
     print(
         f"{grid} {sampler} {family}: {line['theirs']:.1f} s against {line['ours']:.1f} s, {line['ratio']:.2f} times",
         flush=True,
     )
     return line
+
+
+@contextmanager
+def noted_fits() -> Iterator[list[float]]:
+    """Note the CPU seconds of every fit of ours in a list, in order: the last one is that of the best on all rows."""
+    fit, seconds = Algorithm.fit, list[float]()
+
+    def noted(self: Algorithm, parameters: Any, rows: Any, seed: int) -> Any:
+        began = time.process_time()
+        try:
+            return fit(self, parameters, rows, seed)
+        finally:
+            seconds.append(time.process_time() - began)
+
+    Algorithm.fit = noted  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        Algorithm.fit = fit  # type: ignore[method-assign]
+
+
+def where(ours: Any, fits: list[float], total: float) -> dict[str, float]:
+    """Return what our CPU seconds went to."""
+    search = sum(record.metrics["cpu_seconds"] for record in ours.records)
+    fit, refit = sum(fits[:-1]), fits[-1]
+    return {"fit": fit, "score": search - fit, "refit": refit, "rest": total - search - refit}
+
+
+def where_theirs(theirs: GridSearchCV, folds: int, total: float) -> dict[str, float]:
+    """Return what the wall seconds of a grid search went to, as it tells them itself."""
+    fit, score = (float(theirs.cv_results_[f"mean_{part}_time"].sum() * folds) for part in ("fit", "score"))
+    return {
+        "fit": fit,
+        "score": score,
+        "refit": float(theirs.refit_time_),
+        "rest": total - fit - score - theirs.refit_time_,
+    }
 
 
 def grid_search(table: Table, stages: Any, sampler: str, family: str, memory: Path) -> GridSearchCV:
@@ -166,10 +213,11 @@ def grid_search(table: Table, stages: Any, sampler: str, family: str, memory: Pa
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """Return a result with the CPU and wall seconds that it took."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    result = work()
-    return result, {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    """Return a result with the CPU and wall seconds that it took, and the most memory that the process had."""
+    with Meter() as meter:
+        result = work()
+    cost = meter.cost
+    return result, {"cpu": cost.cpu_seconds, "wall": cost.seconds, "peak_mb": cost.peak_memory_mb or 0.0}
 
 
 def figures(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -183,9 +231,21 @@ def figures(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "max_score_difference": max(line["difference"] for line in lines),
         "theirs_seconds": round(sum(line["theirs"] for line in usual), 1),
         "ours_seconds": round(sum(line["ours"] for line in usual), 1),
-        "families": {f"{one['grid']} {one['sampler']} {one['family']}": round(one["ratio"], 2) for one in lines},
+        "families": {_named(line): round(line["ratio"], 2) for line in lines},
+        "where": {
+            _named(line): {
+                whose: {part: round(line[f"{whose}_{part}"], 2) for part in ("fit", "score", "refit", "rest")}
+                for whose in ("ours", "theirs")
+            }
+            for line in lines
+        },
+        "peak_mb": {_named(line): [line["ours_peak_mb"], line["theirs_peak_mb"]] for line in lines},
         "rows": lines[0]["rows"],
     }
+
+
+def _named(line: dict[str, Any]) -> str:
+    return f"{line['grid']} {line['sampler']} {line['family']}"
 
 
 if __name__ == "__main__":
