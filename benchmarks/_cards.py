@@ -25,6 +25,13 @@ from stepzero.spec.view import View
 if TYPE_CHECKING:
     from _kept import Kept
 
+WHY = {
+    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: what a "
+    "model has never seen it takes for fraud, so that at the true base rate nearly every alarm is false.",
+    "smote": "SMOTE puts rows between frauds that are neighbours: a single tree cuts boxes around them that reach "
+    "among ordinary payments; many trees, each of other rows, average such boxes away.",
+}
+"""What is to be said of the rows that these samplers leave."""
 DATA = Path(__file__).parents[2] / "shared" / "data" / "credit_card"
 
 

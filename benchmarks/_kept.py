@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stepzero.core.digests import digest_file, digest_json, digest_sources
+from stepzero.core.errors import InputError, bare
 from stepzero.spec.load import home_folder
 
 
@@ -23,18 +25,31 @@ class Kept:
         files: What it reads.
         modules: What it measures.
         anew: Whether to begin again.
+        by_part: Whether each part says what it was made by (`get`), so that a change of another part of the
+            benchmark's file costs nothing.
+        taken: Folder with parts that other code of ours made. They are taken over where the first of their kind comes
+            out again to the last bit.
     """
 
     def __init__(
-        self, benchmark: Path, settings: Any, *, files: Sequence[Path], modules: Sequence[str], anew: bool = False
+        self,
+        benchmark: Path,
+        settings: Any,
+        *,
+        files: Sequence[Path],
+        modules: Sequence[str],
+        anew: bool = False,
+        by_part: bool = False,
+        taken: Path | None = None,
     ) -> None:
-        own = [benchmark, *sorted(benchmark.parent.glob("_*.py"))]
+        own = [] if by_part else [benchmark, *sorted(benchmark.parent.glob("_*.py"))]
         identity = {
             "settings": settings,
             "files": [digest_file(file) for file in [*own, *files] if file.is_file()],
             "modules": [digest_sources(module) for module in modules],
         }
         self.folder = home_folder() / "benchmarks" / benchmark.stem / digest_json(identity)[:12]
+        self.taken, self.proven = taken, set[str]()
         if anew:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -43,17 +58,54 @@ class Kept:
         """Tell whether a part is done."""
         return self._path(part).is_file()
 
-    def _path(self, part: str) -> Path:
-        return self.folder / f"{part.replace(' ', '_').replace('/', '_')}.json"
+    def _path(self, part: str, made_by: Sequence[Any] = ()) -> Path:
+        digest = f"-{digest_json([_told(one) for one in made_by])[:12]}" if made_by else ""
+        return self.folder / f"{_file_name(part)}{digest}.json"
 
-    def get(self, part: str, compute: Callable[[], Any]) -> Any:
-        """Return what is kept of a part, or compute and keep it; numbers come back to the last bit."""
-        path = self._path(part)
+    def get(self, part: str, compute: Callable[[], Any], *, made_by: Sequence[Any] = (), kind: str = "") -> Any:
+        """Return what is kept of a part, or compute and keep it; numbers come back to the last bit.
+
+        Args:
+            part: Its name.
+            compute: Makes it, as JSON.
+            made_by: Functions, which count by their source, and JSON.
+            kind: What parts that are made alike share: one of them is made again before others are taken over.
+
+        Raises:
+            InputError: A part that was to be taken over came out otherwise.
+        """
+        path = self._path(part, made_by)
         if path.is_file():
             print(f"{part}: kept from before", flush=True)
             return json.loads(path.read_text(encoding="utf-8"))
-        found = compute()
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(found), encoding="utf-8")
-        unfinished.replace(path)
+        other = self.taken / f"{_file_name(part)}.json" if self.taken else None
+        earlier = json.loads(other.read_text(encoding="utf-8")) if other and other.is_file() else None
+        if earlier is not None and kind in self.proven:
+            print(f"{part}: taken over", flush=True)
+            return _keep(path, earlier)
+        found = _keep(path, compute())
+        if earlier is not None and found != earlier:
+            raise InputError(
+                f"part {part} of {self.taken}",
+                value=bare("other figures than those that come out now"),
+                allowed="parts that come out again to the last bit",
+                action="run without taking parts over",
+            )
+        self.proven |= {kind} if earlier is not None else set()
         return found
+
+
+def _file_name(part: str) -> str:
+    return part.replace(" ", "_").replace("/", "_")
+
+
+def _told(one: Any) -> Any:
+    return inspect.getsource(one) if callable(one) else one
+
+
+def _keep(path: Path, found: Any) -> Any:
+    """Write a part, whole or not at all, and return what reading it gives."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(found), encoding="utf-8")
+    unfinished.replace(path)
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _cards import DATA, Stages, prepare_rows
+from _cards import DATA, WHY, Stages, prepare_rows
 from _kept import Kept
 from threadpoolctl import threadpool_limits
 
@@ -31,12 +31,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "logistic_regression": {"C": [0.01, 1.0]},
     "nearest_neighbours": {"n_neighbors": [3, 5, 11]},
     "xgboost": {"n_estimators": [100, 200], "max_depth": [3, 5], "learning_rate": [0.1]},
-}
-WHY = {
-    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: what a "
-    "model has never seen it takes for fraud, so that at the true base rate nearly every alarm is false.",
-    "smote": "SMOTE puts rows between frauds that are neighbours: a single tree cuts boxes around them that reach "
-    "among ordinary payments; many trees, each of other rows, average such boxes away.",
 }
 SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BY_THE_WATCH = ("half_life", "reason", "compared_on")
 """What nobody fills in: the watch sets it when it starts a run."""
+AS_DECLARED = "as declared"
 _BATCH = "File name or partition of a landed batch. Empty: the newest that no run has accepted yet."
 _BATCH_OF_TABLES = "Landed files, a comma between them; a table that is not named takes its newest. Empty: all newest."
 _REPRODUCE = "Reproduce"
@@ -69,6 +70,7 @@ def effective_approval(use_case: UseCase, environment: Environment) -> str:
 
 def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
     models = list(use_case.train.models) if use_case.train else []
+    others = [name for recipe in use_case.recipes.values() for name in recipe.models or ()]
     samplers = list(use_case.resample)
     return {
         "samplers": _several(
@@ -78,7 +80,10 @@ def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
             help="Ways to balance the classes, applied inside training folds only.",
         ),
         "models": _several(
-            models, models, title="Models", help="Algorithms to try; their grids are in the use-case file."
+            models,
+            list(dict.fromkeys([*models, *others])),
+            title="Models",
+            help="Algorithms to try; their grids are in the use-case file.",
         ),
         "metric": _metric(use_case),
         "approval": _approval(use_case, environment),
@@ -88,6 +93,23 @@ def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
             title="Batch",
             description=_BATCH_OF_TABLES if use_case.tables else _BATCH,
         ),
+        **_recipe(use_case),
+    }
+
+
+def _recipe(use_case: UseCase) -> dict[str, Param]:
+    if not use_case.recipes:
+        return {}
+    told = {name: f"{name}: {recipe.help}" for name, recipe in use_case.recipes.items()}
+    return {
+        "recipe": Param(
+            AS_DECLARED,
+            type="string",
+            enum=[AS_DECLARED, *told],
+            values_display={AS_DECLARED: "As the fields above say"} | told,
+            title="Recipe",
+            description="Another way to learn, with samplers, models and threshold of its own.",
+        )
     }
 
 

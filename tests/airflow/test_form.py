@@ -37,8 +37,8 @@ def form() -> dict[str, Any]:
 
 
 def test_main_fields_come_first_and_open(form: dict[str, Any]) -> None:
-    assert [name for name, param in form.items() if "section" not in param.schema] == MAIN
-    assert list(form) == [*MAIN, "folds", "seed", "window", "earlier", "recent_batches", "recompute"]
+    assert [name for name, param in form.items() if "section" not in param.schema] == [*MAIN, "recipe"]
+    assert list(form) == [*MAIN, "recipe", "folds", "seed", "window", "earlier", "recent_batches", "recompute"]
 
 
 def test_every_field_of_a_run_is_in_the_form(form: dict[str, Any]) -> None:
@@ -83,9 +83,24 @@ def test_defaults_are_what_is_declared_and_pass_their_own_bounds(form: dict[str,
     assert form_values(values, values) == {}
 
 
+def test_a_recipe_is_offered_where_one_is_declared(form: dict[str, Any]) -> None:
+    defaults = {name: param.resolve() for name, param in form.items()}
+    assert form["recipe"].schema["enum"] == ["as declared", "thorough"]
+    assert "voting" in form["models"].schema["examples"]
+    assert form_values({**defaults, "recipe": "thorough"}, defaults) == {"recipe": "thorough"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("folds", 1), ("folds", 11), ("seed", -1), ("metric", "accuracy"), ("samplers", []), ("approval", "nobody")],
+    [
+        ("recipe", "quick"),
+        ("folds", 1),
+        ("folds", 11),
+        ("seed", -1),
+        ("metric", "accuracy"),
+        ("samplers", []),
+        ("approval", "nobody"),
+    ],
 )
 def test_bounds_refuse(form: dict[str, Any], name: str, value: Any) -> None:
     with pytest.raises(ParamValidationError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import replace
@@ -16,7 +17,7 @@ from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult
 from stepzero.core.verdict import Outcome, Reason, Verdict
-from stepzero.learning.dossier import make_dossier, with_approval, write_dossier
+from stepzero.learning.dossier import make_dossier, read_pictures, with_approval, write_dossier
 from stepzero.spec.plan import Batch, BatchFile, Member
 from support.cards import FOLDS, Bench, as_input, made_up_cards
 from support.html import Seen
@@ -115,7 +116,7 @@ def test_the_page_is_whole_in_itself_and_takes_nothing_from_data_as_html(
     assert EVIL in seen.words
     addresses = [one for one in seen.addresses if not one.startswith("data:image/png;base64,")]
     assert addresses == ["http://127.0.0.1:8080/dags/d/runs/manual__1"]
-    assert len(seen.addresses) - 1 == 9
+    assert len(seen.addresses) - 1 == 10
     assert b"Content-Security-Policy" in page
     for words in (
         "QUARANTINE",
@@ -126,8 +127,13 @@ def test_the_page_is_whole_in_itself_and_takes_nothing_from_data_as_html(
         "corrected to the true share, 0.173%",
         "better than the champion",
         dossier["comparison"]["sentence"],
+        "Chosen for the best F1 on out-of-fold rows",
+        "what each line would cost where a missed positive costs Amount, a wrong alarm 5",
     ):
         assert words in seen.words, words
+    assert "What each threshold costs, on out-of-fold rows" in page.decode()
+    cost = read_pictures(bench.store, dossier)["cost"]
+    assert base64.b64encode(cost) in page
     assert write_dossier(dossier, workspace) == outputs
 
 

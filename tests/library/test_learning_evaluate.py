@@ -21,7 +21,7 @@ from support.cards import FOLDS, Bench, as_input, card_table
 
 MODELS = {"decision_tree": {"max_depth": [3]}, "logistic_regression": {"C": [1.0]}, "xgboost": {"n_estimators": [20]}}
 
-PICTURES = ("table", "precision_recall", "roc", "confusion", "threshold", "calibration")
+PICTURES = ("table", "precision_recall", "roc", "confusion", "threshold", "calibration", "cost")
 
 
 @pytest.fixture(scope="module")

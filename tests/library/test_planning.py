@@ -15,7 +15,9 @@ from stepzero.core.errors import InputError, SpecError
 from stepzero.core.references import Reference
 from stepzero.execution.first import plan_record
 from stepzero.execution.planning import PlanRequest, commit_plan, make_plan
+from stepzero.spec.data import Window
 from stepzero.spec.environment import Environment
+from stepzero.spec.load import load_use_case
 from stepzero.spec.monitors import RetrainWindow
 from stepzero.spec.plan import Champion, Plan
 from stepzero.stages.triage import retrain_form
@@ -169,3 +171,78 @@ def test_batch_does_not_depend_on_the_order_of_its_files(names: list[str]) -> No
         store.write_text(f"l/{name}.csv", f"rows of {name}")
     uris = [f"l/{name}.csv" for name in names]
     assert make_batch(store, uris) == make_batch(store, uris[::-1])
+
+
+def earlier_days(store: Store) -> None:
+    for name, day in (("d17", 17), ("d18", 18), ("d19", 19), ("d20", 20)):
+        entry(store, name, day)
+
+
+@pytest.mark.parametrize(
+    ("form", "days"),
+    [
+        ({}, [17, 18, 19, 20]),
+        ({"window": "batch"}, []),
+        ({"window": "recent", "recent_batches": 3}, [19, 20]),
+        ({"window": "recent", "recent_batches": 1}, []),
+        ({"window": "recent", "recent_batches": 99}, [17, 18, 19, 20]),
+        ({"window": "all"}, [17, 18, 19, 20]),
+        ({"earlier": ["2026-11-20", "2026-11-17"]}, [17, 20]),
+        ({"earlier": []}, []),
+    ],
+)
+def test_a_form_chooses_the_batches_that_are_trained_on(store: Store, form: dict[str, Any], days: list[int]) -> None:
+    """The run's own batch is one of the newest; the declared window is as long as what was accepted here."""
+    earlier_days(store)
+    made = plan(store, form={"batch": "a", **form})
+    assert [member.partition for member in made.window] == [f"2026-11-{day}" for day in days]
+    assert [member.accepted["uri"] for member in made.window] == [f"results/d{day}" for day in days]
+    assert [file.uri for file in made.batch.files] == [f"{PREFIX}a.csv"]
+
+
+def test_all_batches_are_more_than_the_declared_window(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stepzero.execution import planning
+
+    earlier_days(store)
+    declared = load_use_case(USE_CASE)
+    assert declared.source is not None
+    short = declared.source.model_copy(update={"window": Window(batches=2)})
+    monkeypatch.setattr(planning, "load_use_case", lambda _: declared.model_copy(update={"source": short}))
+    assert [one.partition for one in plan(store, form={"batch": "a"}).window] == ["2026-11-20"]
+    assert len(plan(store, form={"batch": "a", "window": "all"}).window) == 4
+    recent = plan(store, form={"batch": "a", "window": "recent", "recent_batches": 4})
+    assert [one.partition for one in recent.window] == ["2026-11-18", "2026-11-19", "2026-11-20"]
+
+
+def test_a_form_that_names_impossible_batches_is_refused(store: Store) -> None:
+    earlier_days(store)
+    with pytest.raises(SpecError) as unpaired:
+        plan(store, form={"batch": "a", "window": "recent"})
+    allowed = "a number with window: recent, and none without"
+    assert str(unpaired.value) == f"form.recent_batches: got None. Allowed: {allowed}. Do: give both or neither"
+    with pytest.raises(SpecError, match=r"form\.recent_batches: got 3\. Allowed: a number with window: recent"):
+        plan(store, form={"batch": "a", "recent_batches": 3})
+    with pytest.raises(SpecError, match=r"recent_batches: got 0\. Allowed: Input should be greater than or equal to 1"):
+        plan(store, form={"batch": "a", "window": "recent", "recent_batches": 0})
+    with pytest.raises(InputError) as unknown:
+        plan(store, form={"batch": "a", "earlier": ["2026-11-18", "2026-11-16"]})
+    assert str(unknown.value).startswith("form.earlier: got '2026-11-16'. Allowed: did you mean '2026-11-1")
+    assert str(unknown.value).endswith("Do: name partitions that an earlier run accepted")
+
+
+def test_a_recipe_takes_the_place_of_models_samplers_and_threshold(store: Store) -> None:
+    asked = plan(store, form={"recipe": "thorough"})
+    assert [cell["sampler"] for cell in asked.cells()] == ["none"] * 3
+    assert [cell["model"] for cell in asked.cells()] == ["xgboost", "voting", "logistic_regression"]
+    use_case, declared = asked.use_case, plan(store).use_case
+    assert use_case.evaluate.threshold.smooth
+    assert not declared.evaluate.threshold.smooth
+    assert use_case.train is not None
+    assert use_case.train.models["xgboost"].sample_weight
+    assert use_case.evaluate.explain == declared.evaluate.explain, "what a recipe does not speak of stays"
+    both = plan(store, form={"recipe": "thorough", "models": ["voting"], "seed": 11, "samplers": ["smote"]})
+    assert both.cells() == [{"sampler": "smote", "model": "voting"}]
+    with pytest.raises(SpecError, match=r"form\.recipe: got thoroughly\. Allowed: did you mean 'thorough'"):
+        plan(store, form={"recipe": "thoroughly"})
+    with pytest.raises(SpecError, match=r"form\.models: got 'random_forest'\. Allowed: one of"):
+        plan(store, form={"recipe": "thorough", "models": ["random_forest"]})

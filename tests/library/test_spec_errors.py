@@ -12,6 +12,7 @@ from stepzero.spec.load import include_folder, load_environment, load_use_case
 from stepzero.spec.plan import Form, apply_form
 
 GOOD = (include_folder() / "usecases" / "credit_card_fraud.yaml").read_text(encoding="utf-8")
+F1 = "threshold: {maximise: f1, false_negative: Amount, false_positive: 5}"
 
 
 def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
@@ -38,13 +39,13 @@ def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
         ("rule: one_of", "rule: oneof", r"quality\.rules: .*unknown rule 'oneof': did you mean 'one_of'\?"),
         ("at_most: 30000}\n    -", "at_most: -1}\n    -", r"impossible bounds: at_least 0\.0 is above at_most -1\.0"),
         (
-            "threshold: {maximise: f1}",
+            F1,
             "threshold: {minimise: cost}",
             r"minimise: cost needs the prices of both mistakes: false_negative and false_positive",
         ),
-        ("threshold: {maximise: f1}", "threshold: {false_positive: 2}", r"prices are for minimise: cost"),
+        (F1, "threshold: {false_positive: 2}", r"the prices of both mistakes, false_negative and false_positive, or"),
         (
-            "threshold: {maximise: f1}",
+            F1,
             "threshold: {minimise: cost, smooth: true, false_negative: 2, false_positive: 1}",
             r"smooth goes with maximise: f1; what mistakes cost is counted as it is",
         ),
@@ -57,6 +58,9 @@ def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
         ("C: [0.01, 0.1, 1.0]", "C: 1.0", r"the grid of C is a list with at least one value, not 1\.0"),
         ("Amount: double", "Amount: decimal", r"source\.columns\.Amount: got 'decimal'\. Allowed: .* 'int'"),
         ("average_precision: 0.5", "avg_precision: 0.5", r"promote\.require\.avg_precision"),
+        ("    resample: [none]", "    resample: [nones]", r"recipes\.thorough\.resample: .*unknown sampler 'nones'"),
+        ("      voting:", "      votin:", r"recipes\.thorough: .*unknown model 'votin': did you mean 'voting'"),
+        ("  thorough:", "  Thorough:", r"recipes\.Thorough: got 'Thorough'\. Allowed: a name in lower case letters"),
     ],
 )  # fmt: skip
 def test_message_says_where_what_and_what_is_allowed(tmp_path: Path, before: str, after: str, expected: str) -> None:

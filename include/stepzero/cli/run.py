@@ -51,6 +51,7 @@ def run(  # noqa: PLR0913 - one per option
     use_case: Annotated[str, typer.Option(help="Name of a file in include/usecases.")] = "credit_card_fraud",
     data: Annotated[Path | None, typer.Option(help="File, or folder of tables; without it, generated data.")] = None,
     approval: Annotated[Approval | None, typer.Option(help="Who approves; may only tighten.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Declared recipe to learn by, as `thorough` of the cards.")] = None,
     sampler: Annotated[list[str] | None, typer.Option(help="Resampler to try; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Declared model to try; may be repeated.")] = None,
     metric: Annotated[Metric | None, typer.Option(help="What the search maximises.")] = None,
@@ -63,7 +64,7 @@ def run(  # noqa: PLR0913 - one per option
 ) -> None:
     """Run a use case from a landed file to a served champion."""
     began = time.monotonic()
-    asked = {"samplers": sampler, "models": model, "metric": metric, "folds": folds, "seed": seed,
+    asked = {"recipe": recipe, "samplers": sampler, "models": model, "metric": metric, "folds": folds, "seed": seed,
              "approval": approval, "recompute": recompute}  # fmt: skip
     form = {name: value for name, value in asked.items() if value is not None and value != []}
     declared, environment = load_use_case(use_case), load_environment()

@@ -186,7 +186,10 @@ def _threshold(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Mar
     chosen = (dossier["declared"].get("evaluate") or {}).get("threshold") or {}
     prices = f"a missed positive costs {chosen.get('false_negative')}, a wrong alarm {chosen.get('false_positive')}"
     how = f"the least cost ({prices})" if chosen.get("minimise") else "the best F1"
-    return section("Threshold", text(f"Chosen for {how} on out-of-fold rows, never on held-out ones."), beside(*shown))
+    said = [f"Chosen for {how} on out-of-fold rows, never on held-out ones."]
+    if "cost" in pictures and not chosen.get("minimise"):
+        said.append(f"Prices chose nothing: the curve shows what each line would cost where {prices}.")
+    return section("Threshold", text(" ".join(said)), beside(*shown))
 
 
 def _probabilities(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:

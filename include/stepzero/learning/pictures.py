@@ -36,7 +36,7 @@ def evaluation_pictures(
     }
     if any(BRIER in cell.also for cell in cells):
         drawn["calibration.png"] = calibration_picture(cells, winner, test)
-    if threshold.minimise:
+    if threshold.priced:
         drawn["cost.png"] = cost_picture(winner, train, threshold)
     return drawn
 
@@ -45,14 +45,18 @@ def table_picture(cells: Sequence[Cell], winner: Cell) -> bytes:
     """Draw samplers × models for F1 and average precision; the winner is framed."""
     samplers = list(dict.fromkeys(cell.sampler for cell in cells))
     models = list(dict.fromkeys(cell.model for cell in cells))
-    width = 3.2 + 2.1 * len(models)
-    with figure(width, 2.2 + 1.1 * len(samplers), columns=2) as (made, axes):
+    with figure(*table_size(len(samplers), len(models)), columns=2) as (made, axes):
         for axis, metric in zip(axes, ("average_precision", "f1"), strict=True):
             _heat_map(axis, cells, samplers, models, metric)
             _frame(axis, samplers.index(winner.sampler), models.index(winner.model))
         axes[1].set_yticklabels([])
         made.supxlabel("On untouched rows, with confidence interval. Framed: the winner, chosen by out-of-fold scores.")
         return png(made)
+
+
+def table_size(samplers: int, models: int) -> tuple[float, float]:
+    """Return width and height of the table's picture in inches: a cell keeps its room, however many there are."""
+    return 3.2 + 2.1 * models, 2.2 + 1.1 * samplers
 
 
 def precision_recall_picture(cells: Sequence[Cell], winner: Cell, test: Table) -> bytes:

@@ -38,7 +38,10 @@ def calibration_picture(cells: Sequence[Cell], winner: Cell, test: Table) -> byt
 
 
 def cost_picture(winner: Cell, train: Table, threshold: Threshold) -> bytes:
-    """Draw the mean cost of a row over the threshold, on out-of-fold scores, with the chosen line."""
+    """Draw the mean cost of a row over the threshold, on out-of-fold scores, with the chosen line.
+
+    Where it was chosen by F1, the cheapest is marked beside it.
+    """
     score = winner.out_of_fold["score"].to_numpy()
     known = np.isfinite(score)
     priced = {name: np.broadcast_to(price, known.shape)[known] for name, price in prices(threshold, train).items()}
@@ -52,6 +55,10 @@ def cost_picture(winner: Cell, train: Table, threshold: Threshold) -> bytes:
         if isinstance(missed, float) and isinstance(alarm, float) and missed + alarm > 0:
             told = f"best if probabilities were perfect: {alarm / (missed + alarm):.3g}"
             axis.axvline(alarm / (missed + alarm), color=GREEN, linestyle=":", label=told)
+        if not threshold.minimise:
+            best = int(np.argmin(curve.costs))
+            at = f"cheapest: {curve.costs[best]:.4g} at {curve.thresholds[best]:.3g}"
+            axis.plot(max(curve.thresholds[best], LEAST), curve.costs[best], "o", color=GREEN, label=at)
         axis.set(xlabel="Threshold (logarithmic)", ylabel="Mean cost of a row, out-of-fold")
         axis.set_ylim(0, 2 * curve.costs[0] if curve.costs[0] > 0 else None)
         axis.set_title("What the line costs")

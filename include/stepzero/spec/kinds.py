@@ -94,7 +94,7 @@ def _check_regression(use_case: UseCase) -> None:
     for wrong, place, value, allowed in (
         (resample != ("none",), ("resample",), ", ".join(resample), "[none]: resampling balances classes"),
         (bool(use_case.weight and use_case.weight.base_rate), ("weight", "base_rate"), "one", "a column of weights"),
-        (bool(evaluate.threshold.maximise or evaluate.threshold.minimise), ("evaluate", "threshold"), "one",
+        (any(evaluate.threshold.model_dump().values()), ("evaluate", "threshold"), "one",
          "none: a regression predicts numbers and decides nothing"),
         (bool(evaluate.explain), ("evaluate", "explain"), ", ".join(evaluate.explain),
          "nothing: trees and SHAP are told for classes"),

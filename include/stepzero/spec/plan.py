@@ -11,6 +11,7 @@ from pydantic import Field
 from stepzero.core.digests import digest_text
 from stepzero.spec.base import Section
 from stepzero.spec.load import validate
+from stepzero.spec.recipes import find_recipe, with_recipe
 from stepzero.spec.use_case import UseCase
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
@@ -102,6 +103,8 @@ class Watched(Section):
 class Form(Section):
     """What a person may set for one run, in the trigger form or on the command line."""
 
+    recipe: str | None = None
+    """Name of a declared recipe to learn by; null is what the use case says itself."""
     samplers: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     metric: Literal["average_precision", "roc_auc", "f1", "rmse", "mae", "r2"] | None = None
@@ -247,9 +250,11 @@ def apply_form(use_case: UseCase, form: Form) -> UseCase:
     """Merge what a person set for one run into the use case.
 
     Raises:
-        SpecError: A model or sampler is not declared, or the values do not fit together.
+        SpecError: A recipe, model or sampler is not declared, or the values do not fit together.
     """
     data = use_case.model_dump(mode="json", by_alias=True)
+    if form.recipe:
+        data = with_recipe(data, find_recipe(use_case.recipes, form.recipe))
     if form.samplers:
         data["resample"] = list(form.samplers)
     if use_case.train is not None:

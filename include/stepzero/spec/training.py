@@ -183,7 +183,8 @@ def _must_be_listed(space: Space, place: tuple[str, ...], strategy: str) -> None
 class Threshold(Section):
     """How the operating threshold is chosen, from out-of-fold predictions: by F1, or by what mistakes cost.
 
-    A price is a number, or the name of a feature that holds each row's own price, such as ``Amount``.
+    Prices beside ``maximise: f1`` choose nothing: what each line would cost is drawn. A price is a number, or the name
+    of a feature that holds each row's own price, such as ``Amount``.
     """
 
     maximise: Literal["f1"] | None = None
@@ -207,13 +208,18 @@ class Threshold(Section):
         if self.minimise and None in prices:
             msg = "minimise: cost needs the prices of both mistakes: false_negative and false_positive"
             raise ValueError(msg)
-        if not self.minimise and prices != (None, None):
-            msg = "prices are for minimise: cost; maximise: f1 takes none"
+        if None in prices and prices != (None, None):
+            msg = "the prices of both mistakes, false_negative and false_positive, or of neither"
             raise ValueError(msg)
         if any(isinstance(price, float) and not price >= 0 for price in prices):
             msg = "a price is a number from 0, or the name of a feature"
             raise ValueError(msg)
         return self
+
+    @property
+    def priced(self) -> bool:
+        """Whether mistakes have prices, so that there is a curve of costs."""
+        return self.false_negative is not None
 
 
 SIMPLEST_FIRST = (

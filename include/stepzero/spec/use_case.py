@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
@@ -14,6 +14,7 @@ from stepzero.spec.features import Features, featured_columns
 from stepzero.spec.kinds import check_kind, with_default_metrics
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
+from stepzero.spec.recipes import Recipe, with_recipe
 from stepzero.spec.scoring import Scoring
 from stepzero.spec.serve import Serve, check_serve
 from stepzero.spec.skew import Skew
@@ -47,6 +48,8 @@ class UseCase(Section):
     weight: Weight | None = None
     resample: tuple[str, ...] = ("none",)
     train: Train | None = None
+    recipes: dict[str, Recipe] = Field(default_factory=dict)
+    """Other ways to learn, which a run may ask for by name."""
     evaluate: Evaluate = Evaluate()
     compare: Compare = Compare()
     promote: Promote = Promote()
@@ -194,6 +197,22 @@ class UseCase(Section):
         if self.source and rule.severity == "warning":
             msg = "error: with a source section, other columns than its own cannot be read"
             raise ElsewhereError(msg, location=(*place, "severity"), value=rule.severity)
+
+    @model_validator(mode="after")
+    def _recipes(self) -> UseCase:
+        """Reject a recipe that a run could not go by: a mistake in one is told when the file is read."""
+        for name, recipe in self.recipes.items():
+            if self.train is None or not NAME.fullmatch(name):
+                msg = "a name in lower case letters, digits and underscores, in a use case with a train section"
+                raise ElsewhereError(msg, location=("recipes", name), value=name)
+            data = self.model_dump(mode="json", by_alias=True, exclude={"recipes"})
+            try:
+                type(self).model_validate(with_recipe(data, recipe))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                msg = first["msg"].removeprefix("Value error, ")
+                raise ElsewhereError(msg, location=("recipes", name), value=first.get("input")) from error
+        return self
 
     @staticmethod
     def _must_know(known: set[str], column: str, location: tuple[str, ...]) -> None:
