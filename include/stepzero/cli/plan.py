@@ -21,6 +21,7 @@ def plan(
     batch: Annotated[
         str | None, typer.Option(help="Landed file or partition; the newest not accepted if absent.")
     ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Declared recipe to learn by.")] = None,
     sampler: Annotated[list[str] | None, typer.Option(help="Resampler to try; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Declared model to try; may be repeated.")] = None,
     window: Annotated[str, typer.Option(help="declared, or batch for this batch alone.")] = "declared",
@@ -28,7 +29,7 @@ def plan(
 ) -> None:
     """Print the plan that a run started now would freeze."""
     environment = load_environment()
-    form = {"batch": batch, "samplers": sampler, "models": model, "window": window}
+    form = {"batch": batch, "recipe": recipe, "samplers": sampler, "models": model, "window": window}
     request = PlanRequest(
         use_case=use_case,
         run="not-started",
