@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from stepzero.core.errors import SpecError, bare, did_you_mean
-from stepzero.spec.base import Section
+from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.search import Search
 from stepzero.spec.training import Model, Threshold, check_samplers
+
+if TYPE_CHECKING:
+    from stepzero.spec.use_case import UseCase
 
 
 class Recipe(Section):
@@ -40,6 +43,25 @@ def with_recipe(data: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         "evaluate": {**evaluate, "threshold": said.get("threshold", evaluate["threshold"])},
         "compare": {**compare, "tie": [name for name in compare["tie"] if name in models]},
     }
+
+
+def check_recipes(use_case: UseCase) -> None:
+    """Reject a recipe that a run could not go by: a mistake in one is told when the file is read.
+
+    Raises:
+        ElsewhereError: A name is none, or the use case with the recipe in place of its own would be refused.
+    """
+    for name, recipe in use_case.recipes.items():
+        if use_case.train is None or not NAME.fullmatch(name):
+            msg = "a name in lower case letters, digits and underscores, in a use case with a train section"
+            raise ElsewhereError(msg, location=("recipes", name), value=name)
+        data = use_case.model_dump(mode="json", by_alias=True, exclude={"recipes"})
+        try:
+            type(use_case).model_validate(with_recipe(data, recipe))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            msg = first["msg"].removeprefix("Value error, ")
+            raise ElsewhereError(msg, location=("recipes", name), value=first.get("input")) from error
 
 
 def find_recipe(recipes: dict[str, Recipe], name: str) -> Recipe:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stepzero.core.errors import SpecError, bare, did_you_mean
 from stepzero.spec.base import NAME, ElsewhereError, Section
 from stepzero.spec.bias import Bias
 from stepzero.spec.compare import Compare
@@ -14,7 +15,7 @@ from stepzero.spec.features import Features, featured_columns
 from stepzero.spec.kinds import check_kind, with_default_metrics
 from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
-from stepzero.spec.recipes import Recipe, with_recipe
+from stepzero.spec.recipes import Recipe, check_recipes
 from stepzero.spec.scoring import Scoring
 from stepzero.spec.serve import Serve, check_serve
 from stepzero.spec.skew import Skew
@@ -180,6 +181,7 @@ class UseCase(Section):
     @model_validator(mode="after")
     def _kind(self) -> UseCase:
         check_kind(self)
+        check_recipes(self)
         return self
 
     @model_validator(mode="after")
@@ -198,26 +200,8 @@ class UseCase(Section):
             msg = "error: with a source section, other columns than its own cannot be read"
             raise ElsewhereError(msg, location=(*place, "severity"), value=rule.severity)
 
-    @model_validator(mode="after")
-    def _recipes(self) -> UseCase:
-        """Reject a recipe that a run could not go by: a mistake in one is told when the file is read."""
-        for name, recipe in self.recipes.items():
-            if self.train is None or not NAME.fullmatch(name):
-                msg = "a name in lower case letters, digits and underscores, in a use case with a train section"
-                raise ElsewhereError(msg, location=("recipes", name), value=name)
-            data = self.model_dump(mode="json", by_alias=True, exclude={"recipes"})
-            try:
-                type(self).model_validate(with_recipe(data, recipe))
-            except ValidationError as error:
-                first = error.errors(include_url=False)[0]
-                msg = first["msg"].removeprefix("Value error, ")
-                raise ElsewhereError(msg, location=("recipes", name), value=first.get("input")) from error
-        return self
-
     @staticmethod
     def _must_know(known: set[str], column: str, location: tuple[str, ...]) -> None:
-        from stepzero.core.errors import did_you_mean
-
         if column not in known:
             msg = f"a column of source.columns or a derived one; {did_you_mean(column, known)}"
             raise ElsewhereError(msg, location=location, value=column)
@@ -228,8 +212,6 @@ class UseCase(Section):
         Raises:
             SpecError: There is no such table.
         """
-        from stepzero.core.errors import SpecError, bare, did_you_mean
-
         if name not in self.tables:
             allowed = did_you_mean(name, self.tables) if self.tables else "no table: the use case has one source"
             raise SpecError(f"{self.name}: table", value=bare(name), allowed=allowed, action="correct the parameter")
