@@ -74,7 +74,7 @@ SAMPLED: dict[str, Any] = {
     "decision_tree": {"grid": {"max_depth": [8], "min_samples_leaf": [5]}},
     "nearest_neighbours": {"grid": {"n_neighbors": [5]}},
 }
-"""Models beside samplers: what is compared is the mixture of rows, which is what their rows are told apart by."""
+"""Models beside samplers, with few parameters: lines of one model differ by the sampler alone."""
 SAMPLED_CELLS = [
     ("none", "xgboost"),
     ("none", "random_forest"),
@@ -164,7 +164,7 @@ def recipe_models() -> dict[str, Any]:
 
 def digest_rows(*frames: pd.DataFrame) -> str:
     """Return a digest of the content of rows, in their order."""
-    return digest_json([int(pd.util.hash_pandas_object(frame, index=False).sum()) for frame in frames])
+    return digest_json([pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes().hex() for frame in frames])
 
 
 def weighted_rows(data: Path, provenance: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
