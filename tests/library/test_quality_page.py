@@ -71,6 +71,23 @@ def test_the_verdict_is_the_first_sentence_and_reasons_follow() -> None:
     assert "bin/stepzero release 2026-11-21 --use-case toy --dry-run" in told
 
 
+def test_moments_and_large_numbers_are_told_as_such() -> None:
+    moments = [Point(partition=f"2018-05-{day:02d}", value=1525132799.0 + day * 86_400) for day in range(1, 9)]
+    late = Point(partition="2018-05-09", value=1525823999.0, lower=1525867199.0)
+    newest = Series(name="maximum of at (absolute change)", points=[*moments, late], is_time=True)
+    sizes = [
+        Point(partition="a", value=1754155.0),
+        Point(partition="b", value=1754160.0, lower=877077.5, upper=3508310.0),
+    ]
+    made = report_page(BATCH, verdict(), FINDINGS, {}, history=[newest, Series(name="size", points=sizes)]).decode()
+    told = words(made)
+    assert "maximum of at (absolute change): 2018-05-08 23:59:59, outside at least 2018-05-09 11:59:59" in told
+    assert "size: 1,754,160, within 877,078 to 3,508,310" in told
+    assert "e+0" not in told
+    (marks,) = re.findall(r"<svg.*?</svg>", made, re.DOTALL)[:1]
+    assert ">2018-05-0" in marks or "<!-- 2018-05-0" in marks, "its axis has dates"
+
+
 def test_columns_have_a_row_each() -> None:
     told = words(whole())
     assert f"standard deviation {EVIL} 50.00% 1.5 c -2 metric value Other {EVIL} 7" in told

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stepzero.spec.anomalies import Metric
 
 _NUMERIC = {"minimum", "maximum", "mean", "sum", "standard_deviation"}
-_TIMES = {"date", "timestamp", "timestamp_ntz"}
+TIMES = {"date", "timestamp", "timestamp_ntz"}
 _NAMES = {
     "completeness": "Completeness",
     "distinct_count": "CountDistinct",
@@ -145,12 +145,12 @@ def _plain(name: str, kind: str) -> Column:
     from pyspark.sql import functions
 
     column = functions.col(quoted(name))
-    if kind in _TIMES:
+    if kind in TIMES:
         return column.cast("timestamp").cast("double")
     return column.cast("int") if kind == "boolean" else column
 
 
 def _is_number(kind: str) -> bool:
-    return kind in _TIMES or kind.startswith(
+    return kind in TIMES or kind.startswith(
         ("int", "bigint", "double", "float", "smallint", "tinyint", "decimal", "bool")
     )

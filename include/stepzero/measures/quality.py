@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from stepzero.core.verdict import Outcome, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = ((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() for year in (MINYEAR, MAXYEAR))
+_LARGE = 1e6
+"""From here on six digits would hide what differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +80,21 @@ def decide(
     if whole or too_many:
         outcome = Outcome.FAIL
     return Verdict(outcome=outcome, subject=subject, reasons=tuple(reasons))
+
+
+def told_number(value: float, *, is_time: bool = False, grouped: bool = False) -> str:
+    """Return a number as people read it: six digits, large ones whole; seconds since 1970 as their moment, in UTC.
+
+    A moment from the year 9999 on, or before the first one, stays a number.
+
+    >>> told_number(0.12345678), told_number(1754155.0, grouped=True), told_number(1525910399, is_time=True)
+    ('0.123457', '1,754,155', '2018-05-09 23:59:59')
+    """
+    if is_time and _FIRST <= value <= _LAST:
+        moment = _EPOCH + timedelta(seconds=value)
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
+    form = ".6g" if abs(value) < _LARGE else ".0f"
+    return f"{value:,{form}}" if grouped else f"{value:{form}}"
 
 
 def _limit_reason(counts: Counts, share: float, limit: float) -> Reason:

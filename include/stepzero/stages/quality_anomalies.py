@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.deequ_metrics import check_metrics, measure_metrics
+from stepzero.adapters.deequ_metrics import TIMES, check_metrics, measure_metrics
 from stepzero.adapters.history import moment
 from stepzero.measures.anomalies import Bounds, change_bounds, normal_bounds, on_calendar, seasonal_bounds
-from stepzero.measures.quality import Counts, Finding
+from stepzero.measures.quality import Counts, Finding, told_number
 from stepzero.spec import anomalies as spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -30,6 +30,10 @@ _PROFILE: dict[str, spec.MetricName] = {
 """What the gate measures of each column that a rule names: Deequ's name → ours."""
 
 
+_MOMENTS = ("minimum", "maximum", "mean")
+"""Metrics that of moments are moments themselves."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What one anomaly rule saw."""
@@ -38,6 +42,8 @@ class Judgement:
     observed: float | None
     """None: the metric has no value, as the mean of nothing but nulls."""
     bounds: Bounds
+    is_time: bool = False
+    """Whether it is a moment, in seconds since 1970."""
 
     @property
     def passed(self) -> bool:
@@ -49,8 +55,8 @@ class Judgement:
         return Finding(
             rule=self.rule.strategy,
             column=self.rule.key,
-            observed="no value" if self.observed is None else f"{self.observed:.6g}",
-            bound=_told(self.bounds),
+            observed="no value" if self.observed is None else told_number(self.observed, is_time=self.is_time),
+            bound=_told(self.bounds, is_time=self.is_time),
             passed=self.passed,
             severity=self.rule.severity,
         )
@@ -67,6 +73,7 @@ class Judgement:
             "points": self.bounds.points,
             "needed": self.bounds.needed,
             "passed": self.passed,
+            **({"is_time": True} if self.is_time else {}),
         }
 
 
@@ -84,7 +91,8 @@ def judge_against_history(
 ) -> tuple[dict[str, float], list[Judgement]]:
     """Return the metrics of the rows that go on, and what the rules say to them."""
     metrics = measure_history(workspace.spark, good, rules, profile, counts)
-    return metrics, judge_anomalies(rules, metrics, workspace.plan.history, workspace.plan.batch)
+    times = {name for name, kind in good.dtypes if kind in TIMES}
+    return metrics, judge_anomalies(rules, metrics, workspace.plan.history, workspace.plan.batch, times=times)
 
 
 def told_anomalies(judgements: Sequence[Judgement]) -> dict[str, Any]:
@@ -107,37 +115,67 @@ def measure_history(
 
 
 def judge_anomalies(
-    rules: Sequence[Any], metrics: Mapping[str, float], history: Sequence[HistoryPoint], batch: Batch
+    rules: Sequence[Any],
+    metrics: Mapping[str, float],
+    history: Sequence[HistoryPoint],
+    batch: Batch,
+    *,
+    times: Collection[str] = (),
 ) -> list[Judgement]:
-    """Judge every metric by the bounds that its history gives; refused batches move none."""
+    """Judge every metric by the bounds that its history gives; refused batches move none.
+
+    Args:
+        rules: What is asked of them.
+        metrics: Of the batch, by their keys.
+        history: Of batches before it, the oldest first.
+        batch: Where it lies in time.
+        times: Columns that hold moments: their extremes are told as such.
+    """
     return [
-        Judgement(rule=rule, observed=metrics.get(rule.key), bounds=_bounds(rule, history, batch)) for rule in rules
+        Judgement(
+            rule=rule,
+            observed=metrics.get(rule.key),
+            bounds=_bounds(rule, history, batch),
+            is_time=rule.metric in _MOMENTS and rule.column in times,
+        )
+        for rule in rules
     ]
 
 
-def _bounds(rule: Any, history: Sequence[HistoryPoint], batch: Batch) -> Bounds:
-    points = [point for point in history if point.accepted and rule.key in point.values][-rule.depth :]
+def compared_values(rule: Any, history: Sequence[HistoryPoint], batch: Batch) -> list[float]:
+    """Return the values that a rule's bounds come from, oldest first: those of accepted batches, as far as it looks.
+
+    A seasonal rule lays days on a calendar and fills those that are missing, for the season's sake; partitions
+    without a date follow one another.
+    """
+    points = _points(rule, history)
     values = [point.values[rule.key] for point in points]
+    if not isinstance(rule, spec.SeasonalRule) or len(values) < 2 * rule.season:
+        return values
+    days = _days([*(point.partition for point in points), batch.partition])
+    if not days:
+        return values
+    # The day before the judged one is the last: a gap right before it is filled too.
+    known = dict(zip(days, values, strict=False))
+    return on_calendar(list(known), list(known.values()), rule.season, until=days[-1] - 1)
+
+
+def _points(rule: Any, history: Sequence[HistoryPoint]) -> list[HistoryPoint]:
+    return [point for point in history if point.accepted and rule.key in point.values][-rule.depth :]
+
+
+def _bounds(rule: Any, history: Sequence[HistoryPoint], batch: Batch) -> Bounds:
+    values = compared_values(rule, history, batch)
     if isinstance(rule, spec.ChangeRule):
         relative = rule.strategy == "relative_change"
         bounds = change_bounds(values, at_least=rule.at_least, at_most=rule.at_most, relative=relative)
     elif isinstance(rule, spec.NormalRule):
         bounds = normal_bounds(values, deviations=rule.deviations, needed=rule.needed)
     else:
-        bounds = _seasonal(rule, [point.partition for point in points], values, batch)
+        bounds = seasonal_bounds(values, season=rule.season, deviations=rule.deviations)
+        # Days that were filled in are no accepted batches.
+        bounds = replace(bounds, points=len(_points(rule, history)))
     return bounds.widened(rule.tolerance)
-
-
-def _seasonal(rule: spec.SeasonalRule, partitions: list[str], values: list[float], batch: Batch) -> Bounds:
-    """Lay days on a calendar, for the season's sake; partitions without a date follow one another."""
-    days = _days([*partitions, batch.partition])
-    if days and len(values) >= 2 * rule.season:
-        # The day before the judged one is the last: a gap right before it is filled too.
-        known = dict(zip(days, values, strict=False))
-        values = on_calendar(list(known), list(known.values()), rule.season, until=days[-1] - 1)
-    bounds = seasonal_bounds(values, season=rule.season, deviations=rule.deviations)
-    points = len(partitions)
-    return Bounds(low=bounds.low, high=bounds.high, points=points, needed=bounds.needed)
 
 
 def _days(partitions: list[str]) -> list[int]:
@@ -148,11 +186,11 @@ def _days(partitions: list[str]) -> list[int]:
         return []
 
 
-def _told(bounds: Bounds) -> str:
+def _told(bounds: Bounds, *, is_time: bool) -> str:
     if not bounds.known:
         return f"not enough history: {bounds.points} of {bounds.needed} accepted batches"
-    low = f"at least {bounds.low:.6g}" if math.isfinite(bounds.low) else ""
-    high = f"at most {bounds.high:.6g}" if math.isfinite(bounds.high) else ""
+    low = f"at least {told_number(bounds.low, is_time=is_time)}" if math.isfinite(bounds.low) else ""
+    high = f"at most {told_number(bounds.high, is_time=is_time)}" if math.isfinite(bounds.high) else ""
     batches = "the accepted batch before" if bounds.points == 1 else f"{bounds.points} accepted batches"
     return f"{' and '.join(part for part in (low, high) if part)} (from {batches})"
 

@@ -6,15 +6,17 @@ It takes plain data, so that it can be drawn for any batch, by any stage, and in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.pages import badge, beside, drawing, facts, page, section, table, text
 from stepzero.adapters.quarantine import read_quarantine
 from stepzero.core.verdict import Outcome
 from stepzero.learning.drawing import BLUE, GREY, INK, RED, figure, svg
+from stepzero.measures.quality import told_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from markupsafe import Markup
 
@@ -52,6 +54,8 @@ class Series:
 
     name: str
     points: Sequence[Point]
+    is_time: bool = False
+    """Whether its values are moments, in seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,7 @@ def series_of(anomalies: Sequence[Mapping[str, Any]], earlier: Sequence[HistoryP
         if one["observed"] is not None:
             now = Point(partition=partition, value=one["observed"], lower=one["low"], upper=one["high"])
             name = f"{one['metric']} ({str(one['strategy']).replace('_', ' ')})"
-            made.append(Series(name=name, points=[*before[-MOST_POINTS:], now]))
+            made.append(Series(name=name, points=[*before[-MOST_POINTS:], now], is_time=bool(one.get("is_time"))))
     return made
 
 
@@ -261,15 +265,16 @@ def _legend(history: Sequence[Series]) -> str:
 
 
 def _chart(series: Series) -> Markup:
-    last = series.points[-1]
-    bound = _bound(last)
+    last, number = series.points[-1], partial(told_number, is_time=series.is_time, grouped=True)
+    bound = _bound(last, number)
     within = "within" if _is_within(last) else "outside"
-    told = f"{series.name}: {last.value:,.6g}" + (f", {within} {bound}" if bound else "")
-    return drawing(_drawn(series.points), alt=told, caption=told)
+    told = f"{series.name}: {number(last.value)}" + (f", {within} {bound}" if bound else "")
+    return drawing(_drawn(series), alt=told, caption=told)
 
 
-def _drawn(points: Sequence[Point]) -> bytes:
+def _drawn(series: Series) -> bytes:
     """Draw a metric over batches, with its bounds; no text of it comes from data but the partitions."""
+    points = series.points
     places = list(range(len(points)))
     last = points[-1]
     with figure(5.2, 1.9) as (made, axes):
@@ -295,6 +300,8 @@ def _drawn(points: Sequence[Point]) -> bytes:
         shown = sorted({round(place * (len(places) - 1) / (_MOST_LABELS - 1)) for place in range(_MOST_LABELS)})
         axes.set_xticks(shown, [points[place].partition[:12] for place in shown], parse_math=False, fontsize=8)
         axes.margins(x=0.03, y=0.18)
+        if series.is_time:
+            axes.yaxis.set_major_formatter(lambda value, _: told_number(value, is_time=True)[:10])
         return svg(made)
 
 
@@ -303,9 +310,9 @@ def _is_within(point: Point) -> bool:
     return above and (point.upper is None or point.value <= point.upper)
 
 
-def _bound(point: Point) -> str:
+def _bound(point: Point, number: Callable[[float], str]) -> str:
     if point.lower is not None and point.upper is not None:
-        return f"{point.lower:,.6g} to {point.upper:,.6g}"
+        return f"{number(point.lower)} to {number(point.upper)}"
     if point.lower is not None:
-        return f"at least {point.lower:,.6g}"
-    return f"at most {point.upper:,.6g}" if point.upper is not None else ""
+        return f"at least {number(point.lower)}"
+    return f"at most {number(point.upper)}" if point.upper is not None else ""
