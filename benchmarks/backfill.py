@@ -1,18 +1,23 @@
-"""Days made up for by a running Airflow, in order and backwards: the same rows, models and figures.
+"""Days made up for by a running Airflow, in order and backwards: the same rows, models, figures and anomaly verdicts.
 
     python benchmarks/backfill.py [--data transactions.parquet] [--first 2018-05-10] [--days 3] [--share 0.1]
                                   [--home FOLDER]
 
 Two installations, each with services, store and database of its own, get the same days of card transactions (those of a
 share of the customers; generated where the file is not there). In each, Airflow is asked for a backfill of `--days`
-dates, in the second one backwards. Told are each run's outcome and seconds, and whether every stage's result has the
-same digest in both. With --home what ran is kept: the same command goes on where it was ended. The last line is JSON.
+dates, in the second one backwards. Told are each run's outcome and seconds, whether every stage's result has the same
+digest in both (of the gate: the rows that go on), and whether it still has after one date was cleared and ran again.
+
+How far back a day is compared depends on what was judged before it. So the gate's anomaly verdicts, observed values
+and bounds are compared with those that `benchmarks/anomalies.py` measures and judges from the same rows, given the
+order of the runs. With --home what ran is kept: the same command goes on where it was ended. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,11 +28,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _ports import free_port
+from _ports import kept_ports, port_variables
+from anomalies import Meter
 
-from stepzero.cli.airflow_api import AirflowApi
+from stepzero.cli.airflow_api import ENDED, AirflowApi
 from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
 from stepzero.execution.noted import noted_stages
+from stepzero.spec.load import load_use_case
+from stepzero.spec.plan import Batch, HistoryPoint
+from stepzero.stages.quality_anomalies import judge_anomalies
 
 NAME = "simulated_transactions"
 DATA = Path(__file__).parents[2] / "shared" / "data" / NAME
@@ -52,7 +61,8 @@ def main() -> None:
             order: backfilled(home / order.replace(" ", "_"), file, asked, backwards=order == "backwards")
             for order in ("in order", "backwards")
         }
-    print(json.dumps(summary(told)))
+        expected = expected_anomalies(file, told, Path(folder))
+    print(json.dumps({"benchmark": "backfill", "share_of_customers": asked.share, **summary(told, expected)}))
 
 
 def landed_file(home: Path, asked: argparse.Namespace) -> Path:
@@ -88,15 +98,11 @@ class Installation:
     def __init__(self, home: Path) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
-        kept = home / "ports.json"
-        if not kept.is_file():
-            kept.write_text(json.dumps({name: free_port() for name in ("AIRFLOW", "MLFLOW", "ENDPOINT")}))
-        self.ports = json.loads(kept.read_text())
-        ports = {f"STEPZERO_{name}_PORT": str(port) for name, port in self.ports.items()}
+        self.ports = kept_ports(home / "ports.json")
         cache = Path(os.environ.get("STEPZERO_HOME") or Path(__file__).parents[1] / ".stepzero") / "cache"
         if cache.is_dir() and not (home / "cache").exists():
             (home / "cache").symlink_to(cache)
-        self.environment = {**os.environ, **ports, "STEPZERO_HOME": str(home)}
+        self.environment = {**os.environ, **port_variables(self.ports), "STEPZERO_HOME": str(home)}
 
     def command(self, *words: str) -> None:
         """Run a command as a user would."""
@@ -125,11 +131,26 @@ def backfilled(home: Path, file: Path, asked: argparse.Namespace, *, backwards: 
         airflow.wait_for_dag(NAME, print)
         ask_for(airflow, home, asked, backwards=backwards)
         told = watch(airflow, asked.days)
+        told = {day: one | seen(home, one["run"]) for day, one in told.items()}
+        if not backwards:
+            day = sorted(told)[len(told) // 2]
+            told[day]["cleared"] = cleared(airflow, home, told[day]["run"])
     finally:
         installation.command("down")
-    told = {day: one | {"digests": digests(home, one["run"])} for day, one in told.items()}
     kept.write_text(json.dumps(told))
     return told
+
+
+def cleared(airflow: AirflowApi, home: Path, run: str) -> dict[str, Any]:
+    """Clear every task of a run, wait for it to end again, and return what it left then."""
+    body = {"dry_run": False, "dag_run_id": run, "only_failed": False, "reset_dag_runs": True}
+    airflow.ask("POST", f"/dags/{NAME}/clearTaskInstances", json=body)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := airflow.run(NAME, run))["state"] not in ENDED:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the cleared run did not end within {PATIENCE_SECONDS} s")
+        time.sleep(2)
+    return _told(found) | seen(home, run)
 
 
 def ask_for(airflow: AirflowApi, home: Path, asked: argparse.Namespace, *, backwards: bool) -> None:
@@ -174,36 +195,132 @@ def _told(run: dict[str, Any]) -> dict[str, Any]:
             "seconds": seconds}  # fmt: skip
 
 
-def digests(home: Path, run: str) -> dict[str, str]:
-    """Return the digest of every stage's result."""
+def seen(home: Path, run: str) -> dict[str, Any]:
+    """Return the digest of every stage's result, the gate's anomaly verdicts, and the stages that were computed.
+
+    What the gate says of the run's own day depends on the history; what goes on must not.
+    """
     from stepzero.adapters.store import Store
 
     noted = noted_stages(Store(f"file://{home}/store"), NAME, run)
-    return {one.name: str(one.result["digest"]) for one in noted if one.name not in {"plan", "report"}}
+    stages = [one for one in noted if one.name not in {"plan", "report"}]
+    found = {one.name: str(one.result["digest"]) for one in stages}
+    (gate,) = [one for one in stages if one.name == "quality_gate"]
+    accepted = gate.outputs.get("accepted")
+    return {
+        "digests": found | {"quality_gate": accepted.digest if accepted else ""},
+        "anomalies": gate.values.get("anomalies", []),
+        "computed": sorted(one.name for one in stages if not one.pointer["reused"]),
+    }
 
 
-def summary(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Print what became of each day, and return the last line."""
+def in_order(days: dict[str, Any]) -> list[str]:
+    """Return the days in the order in which their runs began."""
+    return sorted(days, key=lambda day: str(days[day]["begun"]))
+
+
+def expected_anomalies(file: Path, told: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the verdicts that each day should have had: measured and judged outside Airflow, from the same file."""
+    rules = load_use_case(NAME).quality.anomalies
+    rows = pd.read_csv(file, parse_dates=["TX_DATETIME"])
+    meter = Meter(folder, list(rules))
+    metrics = {str(day): meter.measure(part) for day, part in rows.groupby(rows["TX_DATETIME"].dt.date)}
+    meter.session.stop()
+    return {order: _expected(in_order(days), metrics, rules) for order, days in told.items()}
+
+
+def _expected(order: list[str], metrics: dict[str, Any], rules: Any) -> dict[str, list[dict[str, Any]]]:
+    """Judge days as they ran: each against the days of earlier windows and the days that ran before it."""
+    accepted: dict[str, bool] = {}
+    found = {}
+    for day in order:
+        history = [
+            HistoryPoint(partition=one, values=metrics[one], accepted=accepted[one])
+            for one in sorted(accepted)
+            if one < day
+        ]
+        batch = Batch(partition=day, digest=day, files=())
+        judged = judge_anomalies(rules, metrics[day], history, batch, times=["TX_DATETIME"])
+        found[day] = [one.to_json() for one in judged]
+        first = str((pd.Timestamp(day) - pd.Timedelta(days=WINDOW - 1)).date())
+        accepted = {one: True for one in metrics if first <= one < day} | accepted
+        accepted[day] = all(one.passed or one.rule.severity == "warning" for one in judged)
+    return found
+
+
+def differing_anomalies(told: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Print every verdict, and return those that are not as expected."""
+    found = []
+    for order, days in told.items():
+        for day in in_order(days):
+            ours, theirs = days[day]["anomalies"], expected[order][day]
+            for one in ours:
+                bounds = f"{_number(one['low'])} to {_number(one['high'])} from {one['points']} of {one['needed']}"
+                verdict = "passes" if one["passed"] else "is flagged"
+                print(f"{order}: {day} {one['metric']} ({one['strategy']}): {one['observed']:.6g}, {bounds}: {verdict}")
+            if len(ours) != len(theirs):
+                found.append(f"{order} {day}: {len(ours)} verdicts, expected {len(theirs)}")
+            found += [
+                f"{order} {day} {one['metric']}: {one}, expected {other}"
+                for one, other in zip(ours, theirs, strict=False)
+                if not _alike(one, other)
+            ]
+    return found
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether two verdicts say the same; sums of fractions end in other digits by the order of rows."""
+    return one.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-9)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value == other[name]
+        for name, value in one.items()
+    )
+
+
+def _number(value: float | None) -> str:
+    return "…" if value is None else f"{value:.6g}"
+
+
+def summary(told: dict[str, dict[str, Any]], expected: dict[str, Any]) -> dict[str, Any]:
+    """Print what became of each day, and return the figures."""
     one, two = told["in order"], told["backwards"]
     for order, days in told.items():
-        for day, run in sorted(days.items(), key=lambda pair: pair[1]["begun"]):
+        for day in in_order(days):
+            run = days[day]
             print(f"{order}: {day} {run['state']} in {run['seconds']} s: {str(run['note']).splitlines()[0]}")
-    differing = [
-        f"{day} {name}"
-        for day in one
-        for name in sorted({*one[day]["digests"], *two[day]["digests"]})
-        if one[day]["digests"].get(name) != two[day]["digests"].get(name)
-    ]
+    verdicts = [verdict for days in told.values() for run in days.values() for verdict in run["anomalies"]]
     return {
-        "benchmark": "backfill",
         "dates": sorted(one),
-        "orders": {order: [day for day, _ in sorted(days.items(), key=lambda p: p[1]["begun"])]
-                   for order, days in told.items()},
+        "orders": {order: in_order(days) for order, days in told.items()},
         "states": sorted({run["state"] for days in told.values() for run in days.values()}),
         "stages_compared": sum(len(run["digests"]) for run in one.values()),
-        "differing": differing,
+        "differing": [name for day in one for name in _differing(day, one[day]["digests"], two[day]["digests"])],
+        "cleared": {day: _cleared(day, run) for day, run in one.items() if "cleared" in run},
+        "anomaly_verdicts": len(verdicts),
+        "anomaly_verdicts_with_bounds": sum(verdict["points"] >= verdict["needed"] for verdict in verdicts),
+        "anomalies_flagged": sum(not verdict["passed"] for verdict in verdicts),
+        "anomalies_differing": differing_anomalies(told, expected),
         "seconds": {order: [run["seconds"] for _, run in sorted(days.items())] for order, days in told.items()},
-    }  # fmt: skip
+    }
+
+
+def _differing(day: str, one: dict[str, str], two: dict[str, str]) -> list[str]:
+    return [f"{day} {name}" for name in sorted({*one, *two}) if one.get(name) != two.get(name)]
+
+
+def _cleared(day: str, run: dict[str, Any]) -> dict[str, Any]:
+    """Return how a run that was cleared ended, and what is other than before."""
+    again = run["cleared"]
+    other = _differing(day, run["digests"], again["digests"])
+    if again["anomalies"] != run["anomalies"]:
+        other.append(f"{day} anomalies")
+    return {
+        "state": again["state"],
+        "differing": other,
+        "stages_computed_again": again["computed"],
+        "seconds": again["seconds"],
+    }
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _ports import free_port
+from _ports import SERVICES, free_port, port_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 GOALS = {"cold_seconds": 600, "warm_seconds": 180, "again_seconds": 60, "peak_memory_gib": 6.0}
@@ -69,10 +69,7 @@ def forget_results(home: Path) -> None:
 
 def clean_environment(folder: Path, *, keep_cache: bool) -> dict[str, str]:
     """Return variables of a user who has nothing of ours: free ports, an empty cache unless kept."""
-    ports = {
-        f"STEPZERO_{name}_PORT": str(free_port())
-        for name in ("AIRFLOW", "MLFLOW", "ENDPOINT", "ABALONE_AGE", "AUTO_CLAIMS_FRAUD")
-    }
+    ports = port_variables({name: free_port() for name in SERVICES})
     ours = ("STEPZERO_", "AIRFLOW", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     venv = str(Path(sys.executable).parent)

@@ -4,17 +4,18 @@
 `landing/simulated_transactions/YYYY-MM-DD/`; `bin/stepzero data land simulated_transactions FILE` cuts a longer file
 into its days. A run waits up to 22 hours for its day; a day without a file is skipped, not failed.
 
-**Catching up.** Days are independent: in any order, and again, they give the same results. As shipped, missed days
-are not made up for; with `catchup=True` and your first day as `start_date` they are, and of a day long gone a run looks
-once whether its file is there.
+**Catching up.** In any order, and again, days give the same rows and figures; how far back a day is compared depends
+on what was judged before. As shipped, missed days are not made up for; with `catchup=True` and your first day as
+`start_date` they are, and of a day long gone a run looks once whether its file is there.
 
 **Backfill.** `airflow backfill create --dag-id simulated_transactions --from-date 2018-05-10 --to-date 2018-05-12`, or
 *Trigger*, *Backfill* in the UI. A run that begins a day or more after its day ended **evaluates and never promotes**:
 what serves today is decided by today's run, or by one that a person triggers.
 
-**What it learns from.** The 35 days that end with the run's own, as they have landed. The gate judges every day by
-itself, once, whichever run comes first; a day that failed is no part of any window. Fraud is known three days late,
-so training ends three days before the test begins, in the folds as at the end; features look back only, and the run
+**What it learns from.** The 35 days that end with the run's own, as they have landed. The gate judges each of them by
+itself, once, whichever run comes first, and the run's own day against those judged before it, too; a day that failed,
+or that its own run refused as unlike the days before, is no part of a window. Fraud is known three days late, so
+training ends three days before the test begins, in the folds as at the end; features look back only, and the run
 checks it.
 
 **How it ends**: *evaluated* (a backfill), *approved*, *not better than the champion*, or red with the rule that said

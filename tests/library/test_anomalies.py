@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepzero.adapters.history import Entry, enter, entries, points_before
+from stepzero.adapters.history import Entry, enter, entries, is_by_history, points_before, without_refused
 from stepzero.adapters.store import Store
 from stepzero.core.errors import SpecError
+from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.measures.anomalies import (
+    Bounds,
     change_bounds,
     normal_bounds,
     on_calendar,
     seasonal_bounds,
     smoothed,
 )
-from stepzero.spec.anomalies import NormalRule
+from stepzero.spec.anomalies import NormalRule, SeasonalRule
 from stepzero.spec.load import validate
 from stepzero.spec.plan import Batch, HistoryPoint
 from stepzero.spec.use_case import UseCase
@@ -71,6 +74,33 @@ def test_running_a_day_again_replaces_its_entry_and_a_failed_one_moves_nothing(s
     ]
     enter(store, NAME, entry("2026-03-01", 20))
     assert [one.metrics["size"] for one in entries(store, NAME) if one.partition == "2026-03-01"] == [20]
+
+
+@pytest.mark.parametrize("own_run_first", [True, False])
+def test_a_day_refused_by_its_history_is_not_accepted_by_a_later_run_without_one(
+    store: Store, own_run_first: bool
+) -> None:
+    day = Batch(partition="2026-03-02", digest="2026-03-02", files=())
+    again = day.model_copy(update={"digest": "landed again"})
+    own = entry("2026-03-02", 5000, accepted=False).model_copy(update={"by_history": True})
+    of_window = entry("2026-03-02", 5000).model_copy(update={"of_window": True})
+    for one in (entry("2026-03-01", 1), *((own, of_window) if own_run_first else (of_window, own))):
+        enter(store, NAME, one)
+    assert sizes(store, "2026-03-04") == [1]
+    assert without_refused(store, NAME, [day, again]) == (again,), "other rows are judged anew"
+    enter(store, NAME, of_window.model_copy(update={"digest": "landed again"}))
+    assert sizes(store, "2026-03-04") == [1, 5000]
+
+
+def test_only_anomalies_that_refuse_are_refusals_by_history() -> None:
+    def verdict(rule: str, severity: str, outcome: Outcome) -> bool:
+        reason = Reason(rule=rule, column=None, observed="", bound="", severity=severity)
+        return is_by_history(Verdict(outcome=outcome, subject="", reasons=(reason,)))
+
+    assert verdict("holt_winters", "error", Outcome.FAIL)
+    assert not verdict("holt_winters", "warning", Outcome.FAIL)
+    assert not verdict("size", "error", Outcome.FAIL)
+    assert not verdict("holt_winters", "error", Outcome.QUARANTINE)
 
 
 def test_refused_batches_are_there_to_be_seen_in_their_place_and_marked(store: Store) -> None:
@@ -172,6 +202,54 @@ def test_missing_days_take_the_value_of_their_weekday() -> None:
         0, 1, 2, 3, 4, 5, 6, 7, 1, 9, 10, 11, 12, 6, 7,
     ]  # fmt: skip
     assert on_calendar([0, 1, 3, 9], [0.0, 1.0, 3.0, 9.0], 7, until=9) == [0, 1, 9, 3, 3, 3, 3, 0, 1, 9]
+
+
+WEEK = [100, 110, 120, 130, 140, 40, 20]
+"""From Monday, the 2nd of March 2026, on."""
+
+
+def judge_after_gaps(size: float, missing: set[int], *, dated: bool = True) -> tuple[bool, Bounds, list[float]]:
+    """Judge the Monday after five weeks without some of their days; return the days' sizes, too."""
+    rule = validate({"metric": "size", "strategy": "holt_winters"}, SeasonalRule)
+    noise = np.random.default_rng(3).normal(0, 1, 35)
+    sizes = [float(WEEK[day % 7] + noise[day]) for day in range(35)]
+
+    def name(day: int) -> str:
+        return (date(2026, 3, 2) + timedelta(days=day)).isoformat() if dated else f"batch-{day}"
+
+    history = [
+        HistoryPoint(partition=name(day), values={"size": sizes[day]}) for day in range(35) if day not in missing
+    ]
+    # What was refused is in the plan to be seen, and is as missing as what never came.
+    history += [HistoryPoint(partition=name(day), values={"size": 9e9}, accepted=False) for day in missing]
+    history.sort(key=lambda point: point.partition if dated else int(point.partition.removeprefix("batch-")))
+    (judged,) = judge_anomalies([rule], {"size": size}, history, Batch(partition=name(35), digest="d", files=()))
+    return judged.passed, judged.bounds, sizes
+
+
+def test_a_season_is_kept_over_days_that_are_missing() -> None:
+    """Two days within, and the weekend right before the judged Monday."""
+    missing = {9, 20, 33, 34}
+    monday, bounds, sizes = judge_after_gaps(100, missing)
+    sunday, _, _ = judge_after_gaps(20, missing)
+    assert (monday, sunday) == (True, False)
+    filled = [sizes[day - 7] if day in missing - {9} else sizes[2] if day == 9 else sizes[day] for day in range(35)]
+    expected = seasonal_bounds(filled, season=7, deviations=5)
+    assert (bounds.low, bounds.high) == (expected.low, expected.high)
+    assert (bounds.points, bounds.needed) == (31, 14), "days that were filled in are no accepted batches"
+
+
+def test_partitions_without_a_date_follow_one_another() -> None:
+    passed, bounds, sizes = judge_after_gaps(20, {9, 20, 33, 34}, dated=False)
+    kept = [size for day, size in enumerate(sizes) if day not in {9, 20, 33, 34}]
+    expected = seasonal_bounds(kept, season=7, deviations=5)
+    assert (bounds.low, bounds.high, bounds.points) == (expected.low, expected.high, 31)
+    assert passed, "without a calendar the weekdays are lost, and nothing is told apart any more"
+
+
+def test_a_season_needs_two_seasons_of_accepted_days() -> None:
+    passed, bounds, _ = judge_after_gaps(9e9, set(range(35)) - set(range(13)))
+    assert (passed, bounds.known, bounds.points) == (True, False, 13)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def few_days(**sections: Any) -> UseCase:
     """Return the shipped use case with a window of three days and one small model."""
     data = load_use_case(NAME).model_dump(mode="json", by_alias=True)
     data["source"]["window"] = {"days": 3}
-    data["quality"]["rules"] = [{"rule": "size", "at_least": 30}]
+    data["quality"] |= {"rules": [{"rule": "size", "at_least": 30}], "anomalies": []}
     data["prepare"] |= {"sql": SQL, "drop": ["TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_FRAUD_SCENARIO"]}
     data["split"] |= {"test_days": 1, "gap_days": 0.25}
     data["resample"] = ["none"]
@@ -164,6 +164,34 @@ def test_a_day_that_failed_is_no_part_of_a_window_and_a_backfill_promotes_nothin
         PromotionError, match=r"stage register of run r: got a backfill\. Allowed: a run for the newest"
     ):
         daily.stage("r", "register", {"prepared": prepared, "evaluated": prepared})
+
+
+def test_a_day_that_its_own_run_refused_by_its_history_is_no_part_of_later_windows_or_bounds(
+    tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlike = {"metric": "mean", "column": "TX_AMOUNT", "strategy": "relative_change", "at_most": 2.0}
+    daily = Daily(tmp_path, spark, monkeypatch, few_days(quality={"anomalies": [unlike]}))
+    frame = payments()
+    frame.loc[frame["TX_TIME_DAYS"] == 4, "TX_AMOUNT"] *= 100
+    daily.land(frame, tmp_path)
+    daily.plan("2018-04-04", "first")
+    daily.stage("first", "quality_gate", {})
+    overtaken = daily.plan("2018-04-06", "overtaken")
+    assert [day.partition for day in overtaken.days] == ["2018-04-04", "2018-04-05"]
+    daily.plan("2018-04-05", "unlike")
+    refused = daily.stage("unlike", "quality_gate", {})
+    assert refused.outcome == "FAIL"
+    assert "relative_change of mean of TX_AMOUNT" in refused.summary
+    # Planned before the refusal: it looks at that day by itself, and accepts it for its own rows.
+    daily.stage("overtaken", "quality_gate", {})
+    assert noted_stages(daily.store, NAME, "overtaken")[1].result["verdict"]["outcome"] == "PASS"
+    later = daily.plan("2018-04-06", "later")
+    assert [day.partition for day in later.days] == ["2018-04-04"]
+    assert [(point.partition, point.accepted) for point in later.history][-2:] == [
+        ("2018-04-04", True),
+        ("2018-04-05", False),
+    ]
+    assert daily.stage("later", "quality_gate", {}).outcome == "PASS", "its bounds come from the day that was accepted"
 
 
 def test_shipped_columns_are_what_pandas_says_and_look_back_only(gate: Gate) -> None:

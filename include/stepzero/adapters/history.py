@@ -3,7 +3,8 @@
 Bounds come from accepted batches only, so a batch that failed leaves its metrics to be seen and moves nothing.
 An entry is written after the gate's result is committed, also when that was reused: the last run of a
 partition is what its history says. Writers of different partitions write different files; of two that write
-the same one, the last is kept whole.
+the same one, the last is kept whole. A day that its own run compared with those before it is not made better by a
+later run that looks at it as a day of its window, by itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from stepzero.spec.anomalies import STRATEGIES
 from stepzero.spec.base import Section
 from stepzero.spec.plan import HistoryPoint
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stepzero.adapters.store import Store
+    from stepzero.core.verdict import Verdict
     from stepzero.spec.plan import Batch
 
 _ACCEPTED, _REFUSED = "accepted.json", "refused.json"
@@ -36,18 +39,50 @@ class Entry(Section):
     run: str
     metrics: dict[str, float]
     """By `stepzero.spec.anomalies.Metric.key`; over the rows that went on, or would have."""
+    of_window: bool = False
+    """Whether it was judged by itself, without a history, as an earlier day of a later run's window."""
+    by_history: bool = False
+    """Whether an anomaly rule refused it."""
 
 
 def enter(store: Store, use_case: str, entry: Entry) -> None:
     """Replace the entry of a partition.
 
     A refused batch does not displace an accepted one of the same partition: its rows are still what later
-    stages read. An accepted one displaces both.
+    stages read. An accepted one displaces both. Of the same rows, what a day's own run said by its history counts
+    more than what a later run said of it without one, whichever came first.
     """
     folder = f"history/{use_case}/{entry.partition}"
+    if entry.of_window and _is_refused_by_history(store, use_case, entry.partition, entry.digest):
+        return
     store.write_json(f"{folder}/{_ACCEPTED if entry.accepted else _REFUSED}", entry.model_dump(mode="json"))
     if entry.accepted:
         store.remove(f"{folder}/{_REFUSED}")
+    elif entry.by_history:
+        accepted = _read(store, f"{folder}/{_ACCEPTED}")
+        if accepted is not None and accepted.of_window and accepted.digest == entry.digest:
+            store.remove(f"{folder}/{_ACCEPTED}")
+
+
+def without_refused(store: Store, use_case: str, batches: Iterable[Batch]) -> tuple[Batch, ...]:
+    """Return the batches without those that their own runs refused as unlike the batches before them."""
+    return tuple(one for one in batches if not _is_refused_by_history(store, use_case, one.partition, one.digest))
+
+
+def is_by_history(verdict: Verdict) -> bool:
+    """Tell whether an anomaly rule is among the reasons for which a batch was refused."""
+    return not verdict.accepted and any(
+        reason.rule in STRATEGIES and reason.severity == "error" for reason in verdict.reasons
+    )
+
+
+def _is_refused_by_history(store: Store, use_case: str, partition: str, digest: str) -> bool:
+    refused = _read(store, f"history/{use_case}/{partition}/{_REFUSED}")
+    return refused is not None and refused.by_history and refused.digest == digest
+
+
+def _read(store: Store, uri: str) -> Entry | None:
+    return Entry.model_validate(store.read_json(uri)) if store.exists(uri) else None
 
 
 def entries(store: Store, use_case: str) -> list[Entry]:

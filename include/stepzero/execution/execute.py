@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.history import Entry, enter
+from stepzero.adapters.history import Entry, enter, is_by_history
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_sources, digest_text
 from stepzero.core.errors import InputError, PromotionError, StageError, bare
 from stepzero.core.keys import Key, make_key
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, StageResult, find_stage, load_stage
-from stepzero.core.verdict import Outcome
+from stepzero.core.verdict import Outcome, Verdict
 from stepzero.execution.results import (
     commit_result,
     find_result,
@@ -43,8 +43,7 @@ log = logging.getLogger("stepzero")
 Inputs = Mapping[str, ResultReference | list[ResultReference]]
 GATE, DAYS = "quality_gate", "days"
 """The stage that judges a batch; the folder, and the input, of what it says about a window's earlier days."""
-PROMOTING = ("register", "approve", "deploy")
-"""Stages that a backfill must not run."""
+PROMOTING = ("register", "approve", "deploy")  # a backfill must not run them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +116,9 @@ def reuse(request: Request, store: Store, environment: Environment) -> ResultRef
 
 
 def _earlier_days(task: _Task) -> list[Request]:
-    """Return one request for each earlier day of the window: the gate judges a day as that day's own run would.
+    """Return one request for each earlier day of the window, which the gate judges by itself: days are in no order.
 
-    Same key, same result: a day is judged once, whichever run comes first, and days are in no order.
+    Same key, same result: such a day is judged once, whichever run comes first.
     """
     request = task.request
     if request.stage != GATE or request.day:
@@ -236,8 +235,8 @@ def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) 
 
 def _enter_history(reference: ResultReference, task: _Task) -> None:
     """Let the batch's metrics be what the history says of its partition, computed or reused."""
-    metrics = task.store.read_json(reference.uri).get("history")
-    if metrics is None:
+    result = task.store.read_json(reference.uri)
+    if result.get("history") is None:
         return
     entry = Entry(
         partition=task.plan.batch.partition,
@@ -245,7 +244,9 @@ def _enter_history(reference: ResultReference, task: _Task) -> None:
         accepted=reference.outcome != Outcome.FAIL,
         as_of=task.plan.as_of,
         run=task.plan.run,
-        metrics=metrics,
+        metrics=result["history"],
+        of_window=bool(task.request.day),
+        by_history=is_by_history(Verdict.from_json(result["verdict"])),
     )
     enter(task.store, task.plan.ledger, entry)
 

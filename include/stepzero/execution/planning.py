@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepzero.adapters.arrivals import claimed_uris
+from stepzero.adapters.history import without_refused
 from stepzero.adapters.ledger import (
     Accepted,
     accepted_batches,
@@ -149,7 +150,10 @@ def _day(request: PlanRequest, form: Form, prefix: str, store: Store) -> Batch:
 
 
 def _days(store: Store, use_case: UseCase, batch: Batch, form: Form) -> tuple[Batch, ...]:
-    """Return the days of an explicit window before the batch's, as they have landed: no run before this one matters."""
+    """Return the days of an explicit window before the batch's, as they have landed.
+
+    No run before this one matters, but one that refused its own day as unlike the days before: that day is left out.
+    """
     source = use_case.source
     if source is None or not source.partition or form.window == "batch":
         return ()
@@ -158,7 +162,8 @@ def _days(store: Store, use_case: UseCase, batch: Batch, form: Form) -> tuple[Ba
     first = (date.fromisoformat(batch.partition) - timedelta(days=(length or 1) - 1)).isoformat()
     if form.window == "all":
         first = min(days)
-    return tuple(make_batch(store, days[day], day) for day in sorted(days) if first <= day < batch.partition)
+    landed = [make_batch(store, days[day], day) for day in sorted(days) if first <= day < batch.partition]
+    return without_refused(store, use_case.name, landed) if use_case.quality.anomalies else tuple(landed)
 
 
 def _dataset(request: PlanRequest, use_case: UseCase, store: Store) -> Batch:

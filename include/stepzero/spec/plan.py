@@ -205,7 +205,7 @@ class Plan(Section):
         """Return the plan under which the gate judges an earlier day.
 
         It is judged by its own rows alone, without the history that anomaly rules compare with: what ran before
-        must not matter.
+        must not matter. Its own run compares it; a day that it refused by that is not in `days`.
         """
         (batch,) = [batch for batch in self.days if batch.partition == partition]
         return self.model_copy(update={"batch": batch, "days": (), "history": (), "as_of": end_of_day(partition)})
