@@ -1,4 +1,4 @@
-"""Parts of a long benchmark: gone on with where nothing that made them changed, taken over only where they come again."""
+"""Parts of a long benchmark: gone on with where their makers are the same, taken over only where they come again."""
 
 from __future__ import annotations
 
