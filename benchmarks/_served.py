@@ -72,8 +72,7 @@ def make_store(folder: Path, frame: pd.DataFrame, estimator: Any) -> Store:
     example = write_file(
         store, "made/example.json", dump_json({"instances": frame.head(2).to_dict("records")}).encode()
     )
-    _approve(store, reference.to_json(), example.to_json())
-    evidence = Evidence.model_validate(store.read_json(f"registry/{NAME}/1/evidence.json"))
+    evidence = approve(store, reference.to_json(), example.to_json(), threshold=0.5)
     groups = {name: ServedGroup() for name in _publish(store, frame)}
     desired = DesiredState(
         use_case=NAME,
@@ -89,10 +88,12 @@ def make_store(folder: Path, frame: pd.DataFrame, estimator: Any) -> Store:
     return store
 
 
-def _approve(store: Store, model: dict[str, Any], example: dict[str, Any]) -> None:
-    common: dict[str, Any] = {"use_case": NAME, "version": "1"}
-    told = Registration(**common, model=model, training_rows={}, example=example, threshold=0.5, run="benchmark")
-    note_registration(store, told)
+def approve(
+    store: Store, model: dict[str, Any], example: dict[str, Any], *, threshold: float | None, version: str = "1"
+) -> Evidence:
+    """Register a version and note that it was approved."""
+    common: dict[str, Any] = {"use_case": NAME, "version": version, "threshold": threshold}
+    note_registration(store, Registration(**common, model=model, training_rows={}, example=example, run="benchmark"))
     decided: dict[str, Any] = {
         "by": "benchmark",
         "when": "",
@@ -102,11 +103,9 @@ def _approve(store: Store, model: dict[str, Any], example: dict[str, Any]) -> No
     }
     previous: Champion | None = None
     note_evidence(
-        store,
-        Evidence(
-            **common, model_digest=model["digest"], threshold=0.5, approved=True, gates={}, previous=previous, **decided
-        ),
+        store, Evidence(**common, model_digest=model["digest"], approved=True, gates={}, previous=previous, **decided)
     )
+    return Evidence.model_validate(store.read_json(f"registry/{NAME}/{version}/evidence.json"))
 
 
 def _publish(store: Store, frame: pd.DataFrame) -> list[str]:
