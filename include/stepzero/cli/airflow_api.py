@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stepzero.spec.environment import Environment
 
 WAIT_FOR_DAG_SECONDS = 180.0
+TRIES = 4
+"""How often a busy server is asked that lets a question wait for too long."""
 ENDED = frozenset({"success", "failed"})
 
 
@@ -105,15 +107,7 @@ class AirflowApi:
             InputError: Airflow refuses.
             ServiceError: Airflow does not answer.
         """
-        try:
-            if "Authorization" not in self._client.headers:
-                self._log_in()
-            answer = self._client.request(method, f"/api/v2{path}", **arguments)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                self._log_in()
-                answer = self._client.request(method, f"/api/v2{path}", **arguments)
-        except httpx.HTTPError as error:
-            raise _silent(self.uri, error) from error
+        answer = self._answer(method, path, arguments)
         if answer.status_code == httpx.codes.NOT_FOUND and missing_is_none:
             return None
         if answer.is_client_error:
@@ -121,6 +115,27 @@ class AirflowApi:
         if answer.is_error:
             raise _silent(self.uri, httpx.HTTPError(f"HTTP {answer.status_code}"))
         return answer.json()
+
+    def _answer(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
+        """Return the answer; a server that is only slow is asked again where that changes nothing."""
+        tries = TRIES if method == "GET" else 1
+        while True:
+            tries -= 1
+            try:
+                return self._authorised(method, path, arguments)
+            except httpx.HTTPError as error:
+                if tries and isinstance(error, httpx.TimeoutException):
+                    continue
+                raise _silent(self.uri, error) from error
+
+    def _authorised(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
+        if "Authorization" not in self._client.headers:
+            self._log_in()
+        answer = self._client.request(method, f"/api/v2{path}", **arguments)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            self._log_in()
+            answer = self._client.request(method, f"/api/v2{path}", **arguments)
+        return answer
 
     def _log_in(self) -> None:
         answer = self._client.post("/auth/token", json={"username": self._user, "password": self._password})
