@@ -5,6 +5,7 @@ What comes before the endpoints is given (`tests/support/rivals_launcher.py`), s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -24,8 +27,9 @@ from support.object_store import five_free_ports  # noqa: E402
 from support.rivals import Rivals, is_open, three_models  # noqa: E402
 from support.stack import Stack, wait_for  # noqa: E402
 
-STORE, PREFIX, DAG = "s3://stepzero/failures", "landing/abalone_age/", "abalone_age"
-POLL_SECONDS = 20
+BUCKET, FOLDER = "stepzero", "failures"
+STORE, PREFIX, DAG, LOCAL_DAG = f"s3://{BUCKET}/{FOLDER}", "landing/abalone_age/", "abalone_age", "local_folder"
+POLL_SECONDS, LOCAL_POLL_SECONDS = 20, 5
 HEALTHY_SECONDS = 60.0
 """Enough for a process that is to become healthy on two busy cores."""
 FLOW = '''
@@ -49,6 +53,26 @@ abalone_age()
 '''
 
 
+LOCAL_FLOW = '''
+"""Files of a folder of this machine, watched as those of the store are."""
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import Asset, AssetWatcher, dag
+
+from stepzero_airflow.triggers.arrival import ArrivalTrigger
+
+landed = ArrivalTrigger("file://{folder}", "{name}", "landing/", {seconds})
+
+
+@dag(schedule=[Asset("{name}", watchers=[AssetWatcher(name="{name}", trigger=landed)])], catchup=False)
+def {name}():
+    EmptyOperator(task_id="arrived")
+
+
+{name}()
+'''
+
+
 class Project(Stack):
     """The product's services on a project of its own.
 
@@ -63,6 +87,8 @@ class Project(Stack):
 
         self.sqs: Any = boto3.client("sqs", endpoint_url=aws, **KEYS)  # type: ignore[call-overload]
         self.queue = str(self.sqs.create_queue(QueueName="arrivals")["QueueUrl"])
+        self.local = home / "local"
+        (self.local / "landing").mkdir(parents=True)
         include = home / "project" / "include"
         self._link(include)
         path = include / "environments" / "failures.yaml"
@@ -84,7 +110,9 @@ class Project(Stack):
         (include / "support").symlink_to(ROOT / "tests" / "support")
         (include.parent / "plugins").symlink_to(ROOT / "plugins")
         (include.parent / "dags").mkdir()
-        (include.parent / "dags" / "abalone_age.py").write_text(FLOW.lstrip(), encoding="utf-8")
+        local = LOCAL_FLOW.format(folder=self.local, name=LOCAL_DAG, seconds=LOCAL_POLL_SECONDS)
+        for name, text in ((DAG, FLOW), (LOCAL_DAG, local)):
+            (include.parent / "dags" / f"{name}.py").write_text(text.lstrip(), encoding="utf-8")
 
     def _settings(self) -> dict[str, Any]:
         played = {"launcher": "support.rivals_launcher:launch", "retry_delay_seconds": 1, "retries": 0}
@@ -109,26 +137,43 @@ class Project(Stack):
         self.command("up", timeout=400)
         os.environ.update(self.environment)
         os.environ.update(s3_variables(load_environment()))
-        wait_for("the DAG", self._has_dag, every=1)
+        wait_for("the DAGs", self._has_dags, every=1)
         return Rivals(self.home, STORE, healthy_seconds=HEALTHY_SECONDS)
 
-    def _has_dag(self) -> bool:
-        return any(one["dag_id"] == DAG for one in self.airflow("GET", "/dags?limit=100")["dags"])
+    def _has_dags(self) -> bool:
+        found = {one["dag_id"] for one in self.airflow("GET", "/dags?limit=100")["dags"]}
+        return {DAG, LOCAL_DAG} <= found
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
         """Return all runs, the oldest first."""
-        found = self.airflow("GET", f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+        found = self.airflow("GET", f"/dags/{dag}/dagRuns?limit=100")["dag_runs"]
         return sorted(found, key=lambda run: str(run["run_after"]))
+
+    def new_runs(self, known: set[str], dag: str = DAG) -> list[dict[str, Any]]:
+        """Return runs that were not there."""
+        return [run for run in self.runs(dag) if run["dag_run_id"] not in known]
+
+    def named(self, word: str) -> list[psutil.Process]:
+        """Return the living processes of a service."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if word in process.cmdline():
+                    found.append(process)
+        return found
 
     def land(self, rivals: Rivals, name: str, *, event: bool) -> float:
         """Put one object, and tell the queue as S3 would; return when."""
         rivals.store.write_text(f"{PREFIX}{name}", f"9 1:1 2:0.5 # {name}\n")
         if event:
-            told = {
-                "Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": f"failures/{PREFIX}{name}"}}}]
-            }
-            self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(told))
+            self.tell(name)
         return time.monotonic()
+
+    def tell(self, name: str, event: str = "Put") -> None:
+        """Tell the queue of an object, as S3 would."""
+        key = {"object": {"key": f"{FOLDER}/{PREFIX}{name}"}}
+        told = {"Records": [{"eventName": f"ObjectCreated:{event}", "s3": key}]}
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(told))
 
     def left(self, rivals: Rivals) -> dict[str, int]:
         """Count what is left of any endpoint."""

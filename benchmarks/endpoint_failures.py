@@ -4,8 +4,9 @@
 
 Airflow, the endpoint host and OpenStack Swift run as `bin/stepzero up` starts them; SQS is played by a local AWS. Each
 failure is one object that is put into S3: the watcher in the triggerer starts one run, something is done to it, and
-when the run has ended everything that could be left of an endpoint is counted. Then the watcher itself is tried: the
-same object again, and a burst of objects in whose midst the triggerer is killed. The last line is JSON.
+when the run has ended everything that could be left of an endpoint is counted. Then the watcher itself is tried: what
+starts a run and what does not, in S3 and in a folder of this machine, and a burst of objects in whose midst the
+triggerer is killed. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _endpoint_project import DAG, PREFIX, Project
+from _arrival_cases import try_arrivals, try_burst
+from _endpoint_project import DAG, Project
 
 from support.aws import local_aws
 from support.rivals import Broken, Line, Rivals, Stuck
 from support.rivals_launcher import HELD, HOLDING
 from support.stack import wait_for
 
-RUN_SECONDS, BURST = 400, 50
+RUN_SECONDS = 400
+ARRIVALS, BURST = "arrivals", "burst"
 NO_LUCK = "fold 0: ValueError: no luck"
 HARM = Callable[[Project, Rivals], None]
 
@@ -67,7 +70,7 @@ def kill_task(project: Project, rivals: Rivals) -> None:
 def kill_scheduler(project: Project, rivals: Rivals) -> None:
     """Kill -9 the scheduler; whatever else it started is left alone."""
     del rivals
-    found = {process.pid: process for process in named(project, "scheduler")}
+    found = {process.pid: process for process in project.named("scheduler")}
     first = [process for pid, process in found.items() if process.ppid() not in found]
     assert first, "no scheduler runs"
     for process in first:
@@ -76,7 +79,7 @@ def kill_scheduler(project: Project, rivals: Rivals) -> None:
 
 def stop_host(project: Project, rivals: Rivals) -> None:
     """Stop the endpoint host for longer than a removal waits for it, then let it go on."""
-    (host,) = named(project, "endpoint-host")
+    (host,) = project.named("endpoint-host")
     host.suspend()
     try:
         rivals.store.remove(HELD)
@@ -108,30 +111,41 @@ FAILURES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", help="a failure by its name; may be repeated")
+    parser.add_argument("--only", action="append", help="a failure by its name, arrivals, or burst; may be repeated")
     parser.add_argument("--keep", type=Path, help="folder for logs and store")
     asked = parser.parse_args()
     # Whoever ends this early is not to leave services behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen = [one for one in FAILURES if not asked.only or one.name in asked.only]
+    known = [*(one.name for one in FAILURES), ARRIVALS, BURST]
+    if unknown := sorted(set(asked.only or []) - set(known)):
+        parser.error(f"--only {', '.join(unknown)}: there are {', '.join(known)}")
+
+    def wanted(name: str) -> bool:
+        return not asked.only or name in asked.only
+
+    chosen = [one for one in FAILURES if wanted(one.name)]
+    told: dict[str, Any] = {"failures": [], "arrivals": [], "burst": {}}
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="stepzero-failures-") as folder, local_aws() as aws:
         project = Project((asked.keep or Path(folder)).resolve() / "home", aws)
-        rows: list[dict[str, Any]] = []
         try:
             rivals = project.begin()
             print("services run", flush=True)
             for one in chosen:
-                rows.append(tried(project, rivals, one))
-                print(json.dumps(rows[-1]), flush=True)
-            watched = watch(project, rivals)
+                told["failures"].append(tried(project, rivals, one))
+                print(json.dumps(told["failures"][-1]), flush=True)
+            rivals.give(**dict.fromkeys(("xgboost", "random_forest", "nearest_neighbours"), NO_LUCK))
+            if wanted(ARRIVALS):
+                told["arrivals"] = try_arrivals(project, rivals)
+            if wanted(BURST):
+                told["burst"] = try_burst(project, rivals)
         finally:
             project.command("down", expect=None, timeout=120)
             # A process that was stopped or orphaned by us is ours to end.
             for process in project.processes():
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-    show(rows, watched)
+    show(told)
 
 
 def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
@@ -142,7 +156,7 @@ def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
         rivals.store.remove(HOLDING)
         rivals.store.write_json(HELD, {"task": failure.held})
     landed = project.land(rivals, f"{len(known)}.libsvm", event=True)
-    (run,) = wait_for("a run", lambda: new_runs(project, known), seconds=120, every=1)
+    (run,) = wait_for("a run", lambda: project.new_runs(known), seconds=120, every=1)
     began = round(time.monotonic() - landed, 1)
     most = 0
     if failure.harm:
@@ -154,52 +168,10 @@ def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
     left = project.left(rivals)
     states = {task["task_id"]: task["state"] for task in tasks_of(project, run["dag_run_id"])}
     bad = sorted(name for name, state in states.items() if state == "failed")
-    started = len(new_runs(project, known))
+    started = len(project.new_runs(known))
     return {"failure": failure.name, "run": ended, "failed tasks": bad, "endpoints at the time": most,
             "runs started": started, "seconds to start": began,
             "seconds": round(time.monotonic() - landed), "left": left}  # fmt: skip
-
-
-def watch(project: Project, rivals: Rivals) -> dict[str, Any]:
-    """Try the watcher in the running triggerer."""
-    rivals.give(**dict.fromkeys(("xgboost", "random_forest", "nearest_neighbours"), NO_LUCK))
-    before = {run["dag_run_id"] for run in project.runs()}
-    first = f"{PREFIX}0.libsvm"
-    if rivals.store.exists(first):
-        rivals.store.write_text(first, rivals.store.read_text(first))
-    time.sleep(45)  # longer than two looks: nothing can be waited for where nothing is to happen
-    again = len(new_runs(project, before))
-    names = [f"burst-{number}.libsvm" for number in range(BURST)]
-    for name in names:
-        if name == names[BURST // 2]:
-            for process in named(project, "triggerer"):
-                process.kill()
-        project.land(rivals, name, event=False)
-    wait_for("a run of the burst", lambda: new_runs(project, before), seconds=180, every=1)
-    claims = f"arrivals/{DAG}"
-    wait_for("claims", lambda: all_claimed(rivals, claims, names), seconds=120, every=1)
-    owners = owners_of(rivals, claims, names)
-    return {"the same object again": again, "objects in a burst, the triggerer killed in its midst": len(names),
-            "claimed": len(owners), "by runs": len(set(owners.values())),
-            "runs started": len(new_runs(project, before))}  # fmt: skip
-
-
-def owners_of(rivals: Rivals, claims: str, names: list[str]) -> dict[str, str]:
-    """Return which run claimed each object."""
-    found = [rivals.store.read_json(uri) for uri in rivals.store.list(claims) if "/runs/" not in uri]
-    pairs = [(str(one["uri"]).rpartition("/")[2], str(one["run"])) for one in found]
-    assert len(dict(pairs)) == len({name for name, _ in pairs})
-    return {name: run for name, run in pairs if name in names}
-
-
-def all_claimed(rivals: Rivals, claims: str, names: list[str]) -> bool:
-    """Tell whether every object has an owner."""
-    return set(owners_of(rivals, claims, names)) == set(names)
-
-
-def new_runs(project: Project, known: set[str]) -> list[dict[str, Any]]:
-    """Return runs that were not there."""
-    return [run for run in project.runs() if run["dag_run_id"] not in known]
 
 
 def ended_state(project: Project, run: str) -> str | None:
@@ -215,24 +187,17 @@ def tasks_of(project: Project, run: str | None = None) -> list[dict[str, Any]]:
     return project.tasks(quote(run or str(project.runs()[-1]["dag_run_id"]), safe=""), DAG)
 
 
-def named(project: Project, word: str) -> list[psutil.Process]:
-    """Return the living processes of a service."""
-    found = []
-    for process in project.processes():
-        with contextlib.suppress(psutil.Error):
-            if word in process.cmdline():
-                found.append(process)
-    return found
-
-
-def show(rows: list[dict[str, Any]], watched: dict[str, Any]) -> None:
-    """Print the table, and all as JSON."""
-    print(f"{'failure':50} {'run':8} {'processes':>9} {'ports':>6} {'files':>6} {'leases':>7}")
-    for row in rows:
+def show(told: dict[str, Any]) -> None:
+    """Print the tables, and all as JSON."""
+    if told["failures"]:
+        print(f"{'failure':50} {'run':8} {'processes':>9} {'ports':>6} {'files':>6} {'leases':>7}")
+    for row in told["failures"]:
         left = row["left"]
         print(f"{row['failure']:50} {row['run']:8} {left['processes']:9} {left['ports']:6} {left['files']:6} "
               f"{left['leases']:7}")  # fmt: skip
-    print(json.dumps({"failures": rows, "watcher": watched}))
+    for row in told["arrivals"]:
+        print(f"{row['arrival']:55} {row['runs started']:3} runs")
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
