@@ -48,9 +48,10 @@ RUN python -m venv /tmp/uv \
 COPY include include
 COPY plugins plugins
 COPY dags dags
-COPY packaging/compose_init.py packaging/stepzero.sh packaging/
+COPY packaging/compose_init.py packaging/stepzero.sh packaging/serve.sh packaging/
 # The state is a volume; a fresh one takes over the owner of this folder. The user's number is Airflow's own.
 RUN install --mode=0755 packaging/stepzero.sh /opt/stepzero/venv/bin/stepzero \
+    && install --mode=0755 packaging/serve.sh /opt/stepzero/venv/bin/serve \
     && mkdir /stepzero && chown 50000:0 /stepzero && chmod 0770 /stepzero
 
 USER 50000:0

@@ -13,7 +13,6 @@ from airflow.dag_processing.dagbag import DagBag
 
 from stepzero_airflow.hooks.airflow_api import AirflowApi
 from support.rivals import Broken, Line, Rivals
-from support.scripted import SCRIPT
 from support.stack import ROOT
 
 MODELS = ("xgboost", "least_absolute_deviations", "random_forest", "nearest_neighbours")
@@ -77,17 +76,6 @@ def rivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rivals]:
     made.end()
 
 
-def give(rivals: Rivals, **estimators: Any) -> None:
-    """Give what the stages before the endpoints found, and let those after them say yes."""
-    rivals.give(**estimators)
-    rivals.store.write_text("landing/abalone_age/a.libsvm", "9 1:1\n")
-    values = {"version": "1", "champion": None, "winner": {}, "gates": {}, "links": {}}
-    registered = {"outcome": "PASS", "summary": "abalone_age version 1 registered", "values": values}
-    approved = {"outcome": "PASS", "summary": "version 1 was approved by the rule"}
-    deployed = {"outcome": "PASS", "summary": "version 1 of abalone_age serves"}
-    rivals.store.write_json(SCRIPT, {"register": registered, "approve": approved, "deploy": deployed})
-
-
 def states(run: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
@@ -98,8 +86,7 @@ def note_of(api_server: str, run: Any) -> str:
 
 
 def test_one_branch_fails_others_did_not_learn_and_nothing_is_left(api_server: str, rivals: Rivals) -> None:
-    give(
-        rivals,
+    rivals.give_whole_run(
         xgboost=Line(),
         least_absolute_deviations="fold 0: ValueError: no luck",
         random_forest="fold 0: ValueError: no luck",
@@ -123,8 +110,7 @@ def test_one_branch_fails_others_did_not_learn_and_nothing_is_left(api_server: s
 
 
 def test_a_good_run_says_who_won_and_how_sure_that_is(api_server: str, rivals: Rivals) -> None:
-    give(
-        rivals,
+    rivals.give_whole_run(
         xgboost=rivals.fitted(),
         least_absolute_deviations="fold 0: ValueError: no luck",
         random_forest=Line(90.0),

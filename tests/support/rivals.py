@@ -33,6 +33,7 @@ from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
 from support.abalone import abalones, prepared
 from support.rivals_launcher import GIVEN, as_json
+from support.scripted import SCRIPT
 from support.stack import ROOT, wait_for
 
 FEATURES = {"Length": "double", "ShellWeight": "double", "ShuckedWeight": "double", "WholeWeight": "double"}
@@ -137,6 +138,16 @@ class Rivals:
         outputs = {"training_rows": self.prepared.output("train").to_json()}
         given["evaluate"] = {"outputs": outputs, "values": {"sentinels": []}, "summary": "judged"}
         self.store.write_json(GIVEN, given)
+
+    def give_whole_run(self, **estimators: Any) -> None:
+        """Land a file, give what the stages before the endpoints found, and let those after them say yes."""
+        self.give(**estimators)
+        self.store.write_text("landing/abalone_age/a.libsvm", "9 1:1\n")
+        values = {"version": "1", "champion": None, "winner": {}, "gates": {}, "links": {}}
+        registered = {"outcome": "PASS", "summary": "abalone_age version 1 registered", "values": values}
+        approved = {"outcome": "PASS", "summary": "version 1 was approved by the rule"}
+        deployed = {"outcome": "PASS", "summary": "version 1 of abalone_age serves"}
+        self.store.write_json(SCRIPT, {"register": registered, "approve": approved, "deploy": deployed})
 
     def stage(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageInput:
         """Run a stage as the executor does, without key and reuse."""

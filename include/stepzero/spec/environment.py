@@ -94,6 +94,27 @@ class Arrivals(Section):
     """Airflow connection for the queue."""
 
 
+class SageMaker(Section):
+    """SageMaker, where throw-away endpoints are made there instead of by the endpoint host of this machine.
+
+    A stage that asks them finds AWS as any program does: by its role, or by AWS's variables.
+    """
+
+    role: str
+    """Name or ARN of the role that the container runs as; it may read the store."""
+    image: str
+    """Address of the project's container in ECR, for the architecture of `instance`."""
+    instance: str = "ml.m6g.large"
+    connection: str = "aws_default"
+    """Airflow connection that endpoints are made and removed with."""
+    check_seconds: int = Field(default=15, ge=1)
+    """Time between two looks at an endpoint that is made or removed."""
+    healthy_seconds: int = Field(default=1_800, ge=1)
+    """How long one may take until it serves; then it has failed."""
+    lease_seconds: float = Field(default=7_200, gt=0)
+    """What is older is removed by the janitor, whatever became of who asked for it."""
+
+
 class Signing(Section):
     """The keys (Ed25519) that sign what was decided on a version, and check it before it serves.
 
@@ -208,6 +229,8 @@ class Environment(Section):
     spark: Spark = Spark()
     endpoints: dict[str, Endpoint] = Field(default_factory=dict)
     """Use case → its scoring service, supervised by `up` or by the platform."""
+    sagemaker: SageMaker | None = None
+    """Null: throw-away endpoints are processes of this machine."""
     arrivals: Arrivals = Arrivals()
     feature_store: FeatureStore = FeatureStore()
     approval: Literal["rule", "person"] = "person"

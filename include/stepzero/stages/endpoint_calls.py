@@ -1,9 +1,13 @@
-"""Asking an endpoint for many rows, a few hundred at a time."""
+"""Asking an endpoint for many rows, a few hundred at a time: over HTTP, or through SageMaker."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
 ROWS_A_REQUEST = 200
 TIMEOUT_SECONDS = 30.0
+Post = Callable[[str], tuple[int, str]]
+"""Sends a body; returns status and text of the answer, or raises an `OSError` where nobody answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +34,43 @@ class Answers:
     median_ms: float
 
 
-def ask_rows(uri: str, rows: pd.DataFrame, token_file: str | None) -> Answers:
+def ask_rows(post: Post, where: str, rows: pd.DataFrame) -> Answers:
     """Ask for every row's score.
 
     Raises:
         ServiceError: A request fails: all rows are answered, or the comparison would not be of the same rows.
+    """
+    scores: list[float] = []
+    times = []
+    for first in range(0, len(rows), ROWS_A_REQUEST):
+        part = rows.iloc[first : first + ROWS_A_REQUEST]
+        body = part.to_json(orient="split", index=False, double_precision=15)
+        begun = time.perf_counter()
+        scores += _answer(post, where, body, len(part))
+        times.append((time.perf_counter() - begun) * 1000)
+    return Answers(scores=scores, requests=len(times), median_ms=float(np.median(times)))
+
+
+@contextmanager
+def over_http(uri: str, token_file: str | None) -> Iterator[Post]:
+    """Ask an endpoint at an address, over one connection.
+
+    Raises:
         StageError: The token cannot be read.
     """
     import httpx
 
     headers = {"Content-Type": "application/json", **authorisation(token_file)}
-    scores: list[float] = []
-    times = []
     with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False, headers=headers) as client:
-        for first in range(0, len(rows), ROWS_A_REQUEST):
-            part = rows.iloc[first : first + ROWS_A_REQUEST]
-            body = part.to_json(orient="split", index=False, double_precision=15)
-            begun = time.perf_counter()
-            scores += _answer(client, uri, body, len(part))
-            times.append((time.perf_counter() - begun) * 1000)
-    return Answers(scores=scores, requests=len(times), median_ms=float(np.median(times)))
+
+        def post(body: str) -> tuple[int, str]:
+            try:
+                answer = client.post(uri, content=body)
+            except httpx.HTTPError as error:
+                raise ConnectionError(str(error) or type(error).__name__) from error
+            return answer.status_code, answer.text
+
+        yield post
 
 
 def show_rows(rows: pd.DataFrame, target: str, number: int, seed: int) -> list[dict[str, Any]]:
@@ -62,20 +85,20 @@ def show_rows(rows: pd.DataFrame, target: str, number: int, seed: int) -> list[d
     return shown
 
 
-def _answer(client: Any, uri: str, body: str, rows: int) -> list[float]:
-    import httpx
-
+def _answer(post: Post, where: str, body: str, rows: int) -> list[float]:
+    found = None
     try:
-        answer = client.post(f"{uri}/invocations", content=body)
-        told = f"{answer.status_code}: {answer.text[:200]}"
-        found = [float(one) for one in answer.json()["scores"]] if answer.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        found, told = None, str(error) or type(error).__name__
+        status, text = post(body)
+        told = f"{status}: {text[:200]}"
+        if status == HTTPStatus.OK:
+            found = [float(one) for one in json.loads(text)["scores"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = str(error) or type(error).__name__
     if found is None or len(found) != rows:
         raise ServiceError(
-            f"predictions at {uri}/invocations",
+            f"predictions at {where}",
             value=bare(told),
             allowed=f"{rows} scores",
-            action="read the log of the endpoint host, then clear the task",
+            action="read the log of the endpoint, then clear the task",
         )
     return found

@@ -1,7 +1,8 @@
 """Ephemeral endpoints in a run: reserve, create, ask, remove; one set of tasks for each model that is compared.
 
 `lease_endpoint` only reserves a name, so that there is something to end whatever happens next; `remove_endpoint` ends
-it. Where neither runs, the lease does: the endpoint host removes what has run out.
+it. Where neither runs, the lease does: the endpoint host removes what has run out. On SageMaker, operators of Airflow
+create and remove (`stepzero_airflow.operators.sagemaker`); what is reserved and asked is the same.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from stepzero.core.errors import ServiceError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
-from stepzero.stages.endpoint_calls import Answers, ask_rows, show_rows
+from stepzero.stages.endpoint_calls import Answers, ask_rows, over_http, show_rows
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stepzero.adapters.workspace import Workspace
 
 POLL_SECONDS = 0.2
@@ -37,10 +40,15 @@ def lease_endpoint(use_case: Any, inputs: dict[str, Any], workspace: Workspace) 
         return _none_to_serve(model, cells)
     chosen = _best(living, use_case.train.metric)
     lease = _lease(use_case, workspace, model)
-    write_lease(workspace.store, lease)
+    reference = chosen.output("model").to_json()
     named = {name: chosen.values[name] for name in ("sampler", "model", "parameters", "score")}
-    values = {"name": lease.name, "reference": chosen.output("model").to_json(), **named}
-    return StageResult(values=values, summary=f"endpoint {lease.name} is reserved for {lease.seconds:g} s")
+    values = {"name": lease.name, "reference": reference, **named}
+    hosted = workspace.environment.sagemaker
+    if hosted is None:
+        write_lease(workspace.store, lease)
+        return StageResult(values=values, summary=f"endpoint {lease.name} is reserved for {lease.seconds:g} s")
+    values["lease"] = lease.model_copy(update={"model": reference, "seconds": hosted.lease_seconds}).model_dump()
+    return StageResult(values=values, summary=f"endpoint {lease.name} is SageMaker's for {hosted.lease_seconds:g} s")
 
 
 @stage(sections=("compare.endpoint",), reuse=Reuse.NEVER)
@@ -70,11 +78,10 @@ def ask_endpoint(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     """
     from stepzero.learning.model import load_model
 
-    leased, uri = inputs["lease"].values, str(inputs["created"].values["uri"])
+    leased = inputs["lease"].values
     test = workspace.read_frame(inputs["prepared"].output("test"))
     model = load_model(workspace.store, Reference.from_json(leased["reference"]))
-    declared = workspace.environment.endpoints.get(use_case.name)
-    answers = ask_rows(uri, test[list(model.features)], declared.token_file if declared else None)
+    answers = _ask(use_case, inputs, workspace, test[list(model.features)])
     _must_equal(answers, model.score(test), leased["name"])
     rows = test[["_row_id", use_case.problem.target]].assign(predicted=answers.scores)
     shown = show_rows(rows, use_case.problem.target, use_case.compare.shown, use_case.train.seed)
@@ -113,6 +120,19 @@ def remove_endpoint(use_case: Any, inputs: dict[str, StageInput], workspace: Wor
             )
         time.sleep(POLL_SECONDS)
     return StageResult(values={"name": name, "left": []}, summary=f"endpoint {name} is removed; nothing of it is left")
+
+
+def _ask(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace, rows: pd.DataFrame) -> Answers:
+    """Ask where the endpoint is: at the address that its host told, or through SageMaker."""
+    if workspace.environment.sagemaker is not None:
+        from stepzero.adapters.sagemaker import HostedEndpoint
+
+        hosted = HostedEndpoint(inputs["lease"].values["name"])
+        return ask_rows(hosted.post, hosted.name, rows)
+    uri = f"{inputs['created'].values['uri']}/invocations"
+    declared = workspace.environment.endpoints.get(use_case.name)
+    with over_http(uri, declared.token_file if declared else None) as post:
+        return ask_rows(post, uri, rows)
 
 
 def _lease(use_case: Any, workspace: Workspace, model: str) -> Lease:
