@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException
+from airflow.serialization.serialized_objects import DagSerialization
 
 from stepzero.adapters.sagemaker import HostedEndpoint, hosted_name
 from stepzero.core.errors import ServiceError, SetupError
@@ -126,6 +127,26 @@ def test_a_winner_is_found_though_a_removal_fails_once(api_server: str, rivals: 
     assert run.state == "success"
     assert len(set(sagemaker.asked)) == 2, "both were asked through SageMaker"
     assert sagemaker.left() == NOTHING
+
+
+def test_the_shipped_environment_of_aws_has_the_same_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPZERO_ENVIRONMENT", "aws")
+    bags = [DagBag(str(ROOT / "dags" / "abalone_age.py")) for _ in range(2)]
+    dag = bags[0].dags["abalone_age"]
+    kinds = {step: type(dag.task_dict[f"compare.xgboost.{step}"]).__name__ for step in STEPS}
+    assert kinds == {
+        "lease": "StageOperator",
+        "create": "SageMakerCreateOperator",
+        "ask": "StageOperator",
+        "remove": "SageMakerRemoveOperator",
+    }
+    lease, create, ask, remove = (dag.task_dict[f"compare.xgboost.{step}"] for step in STEPS)
+    assert (lease.is_setup, remove.is_teardown, remove.on_failure_fail_dagrun) == (True, True, True)
+    assert create.task_id in ask.upstream_task_ids
+    assert {lease.task_id, ask.task_id} <= remove.upstream_task_ids
+    assert create.deferrable, "no worker waits for SageMaker"
+    one, two = (json.dumps(DagSerialization.to_dict(bag.dags["abalone_age"]), sort_keys=True) for bag in bags)
+    assert one == two
 
 
 def operators() -> Any:
