@@ -61,6 +61,9 @@ def cost_picture(winner: Cell, train: Table, threshold: Threshold) -> bytes:
             axis.plot(max(curve.thresholds[best], LEAST), curve.costs[best], "o", color=GREEN, label=at)
         axis.set(xlabel="Threshold (logarithmic)", ylabel="Mean cost of a row, out-of-fold")
         axis.set_ylim(0, 2 * curve.costs[0] if curve.costs[0] > 0 else None)
+        # Further to the left the curve is above what is shown.
+        seen = curve.thresholds[curve.costs <= 2 * curve.costs[0]]
+        axis.set_xlim(left=max(min(seen.min(), winner.line) / 3, LEAST / 2))
         axis.set_title("What the line costs")
         told = f"a missed positive costs {missed}, a wrong alarm {alarm}"
         axis.set_title(told, loc="right", size=9, parse_math=False)
