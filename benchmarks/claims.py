@@ -21,34 +21,18 @@ import logging
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from _claims import DATA, MODULES, NAME, Learned, Stages, find_tables, make_splits, measured
 from _kept import Kept
 
-from stepzero.adapters.datasets import write_frame
-from stepzero.adapters.spark import start_session
-from stepzero.adapters.store import Store
-from stepzero.adapters.workspace import Workspace
-from stepzero.core.references import ResultReference
-from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
-from stepzero.generators import tables_of, write_csv
-from stepzero.learning.model import load_model
-from stepzero.measures.decisions import f1
-from stepzero.measures.ranking import average_precision, roc_auc
-from stepzero.spec.environment import Environment
-from stepzero.spec.load import load_environment, load_use_case
+from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
-from stepzero.spec.view import View
-from stepzero.stages.prepare_split import split_rows
-from stepzero.stages.prepare_transforms import transform
 
-NAME = "auto_claims_fraud"
-DATA = Path(__file__).parents[2] / "shared" / "data" / "auto_claims"
 PARAMETERS = {"max_depth": 3, "eta": 0.2, "objective": "binary:logistic", "eval_metric": "auc", "seed": 0, "nthread": 1}
 ROUNDS, FOLDS, PATIENCE = 100, 5, 10
-MODULES = ("stepzero.stages.tune", "stepzero.stages.evaluate", "stepzero.stages.mitigate", "stepzero.stages.resample")
 METRICS = ("average_precision", "roc_auc", "f1", "cost")
 
 
@@ -61,13 +45,13 @@ def main() -> None:
     logging.getLogger("stepzero").setLevel(logging.WARNING)
     use_case = load_use_case(NAME)
     with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
-        source, data = _tables(asked.data, Path(folder))
+        source, data = find_tables(asked.data, Path(folder))
         files = [data / "claims.csv", data / "customers.csv"]
         settings = {"use_case": use_case.model_dump(mode="json", by_alias=True), "splits": asked.splits}
         kept = Kept(Path(__file__), settings, files=files, modules=MODULES, anew=asked.anew)
         parts = [f"split {number}" for number in range(asked.splits)]
         missing = [part for part in parts if not kept.has(part)]
-        frames = _splits(use_case, data, asked.splits) if missing else []
+        frames = make_splits(use_case, data, asked.splits) if missing else []
 
         def compared(number: int) -> dict[str, Any]:
             return _compare(use_case, frames[number], Path(folder) / str(number))
@@ -114,116 +98,25 @@ def reference_score(booster: Any, features: pd.DataFrame) -> np.ndarray[Any, Any
     return np.asarray(booster.predict(xgboost.DMatrix(features.astype(float))))
 
 
-def _tables(data: Path, folder: Path) -> tuple[str, Path]:
-    """Return where the rows come from, and the folder of the tables."""
-    if (data / "claims.csv").is_file():
-        return "the reference's raw tables", data
-    for name, frame in tables_of(NAME).items():
-        write_csv(folder / f"{name}.csv", frame)
-    return "generated tables", folder
-
-
-def _splits(use_case: UseCase, data: Path, count: int) -> list[pd.DataFrame]:
-    """Return the rows with side and folds, once for each salt of the split."""
-    session = start_session(load_environment(), "claims")
-    session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
-    joined = _joined(session, use_case, data).cache()
-    salted = [use_case.split.model_copy(update={"salt": f"s{number}"}) for number in range(count)]
-    sides = [split_rows(joined, use_case.model_copy(update={"split": split})).toPandas() for split in salted]
-    frames = [frame.sort_values("_row_id").reset_index(drop=True) for frame in sides]
-    session.stop()
-    return frames
-
-
-def _joined(session: Any, use_case: UseCase, data: Path) -> Any:
-    from pyspark.sql import functions
-
-    frames = []
-    for name, table in use_case.tables.items():
-        columns = ", ".join(f"`{column}` {kind}" for column, kind in table.source.columns.items())
-        raw = session.read.csv(str(data / f"{name}.csv"), header=True, schema=columns, nullValue="")
-        frames.append(transform(raw, table.transforms, name)[0])
-    joined = frames[0].join(frames[1], "policy_id")
-    return joined.withColumn("_row_id", functions.sha2(functions.col("policy_id").cast("string"), 256))
-
-
 def _compare(use_case: UseCase, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
     parts = frame.drop(columns="_side").groupby(frame["_side"])
     sides = {str(side): part.reset_index(drop=True) for side, part in parts}
     ours = _ours(use_case, sides, folder)
     features = [name for name in frame.columns if not name.startswith("_") and name not in {"fraud", "policy_id"}]
     booster, _ = reference_recipe(sides["train"][features], sides["train"]["fraud"])
-    reference = _measured(sides["test"], reference_score(booster, sides["test"][features]), 0.5)
+    reference = measured(sides["test"], reference_score(booster, sides["test"][features]), 0.5)
     shown = [name for name in features if name not in use_case.prepare.set_aside]
     blind = reference_score(reference_recipe(sides["train"][shown], sides["train"]["fraud"])[0], sides["test"][shown])
     share = len(sides["test"]) / len(sides["train"])
     told = f"ours {ours['model']} {ours['average_precision']:.3f}, reference {reference['average_precision']:.3f}"
     print(told, flush=True)
-    return {"ours": ours, "reference": reference, "blind": _measured(sides["test"], blind, 0.5), "share": share}
+    return {"ours": ours, "reference": reference, "blind": measured(sides["test"], blind, 0.5), "share": share}
 
 
 def _ours(use_case: UseCase, sides: dict[str, pd.DataFrame], folder: Path) -> dict[str, Any]:
     """Return what the stages of the use case make of the same rows."""
-    aside = {name: f"_{name}" for name in use_case.prepare.set_aside}
-    hidden = {side: frame.rename(columns=aside) for side, frame in sides.items()}
-    stages = _Stages(use_case, folder, hidden)
-    if use_case.bias and use_case.bias.mitigate and use_case.bias.mitigate.method != "thresholds":
-        stages.prepared = stages.run("mitigate", {})
-    resampled = stages.run("resample", {}, sampler="none")
-    models = list(use_case.train.models) if use_case.train else []
-    tuned = [stages.run("tune", {"resampled": resampled}, sampler="none", model=model) for model in models]
-    judged = stages.run("evaluate", {"tuned": tuned})
-    winner, model = judged.values["winner"], load_model(stages.store, judged.output("model"))
-    measured = _measured(hidden["test"], model.score(hidden["test"]), float(winner["threshold"]))
-    return measured | {"model": winner["model"]}
-
-
-class _Stages:
-    """Runs learning stages one after the other in a store of its own."""
-
-    def __init__(self, use_case: UseCase, folder: Path, sides: dict[str, pd.DataFrame]) -> None:
-        data = use_case.model_dump(mode="json", by_alias=True)
-        data["evaluate"] |= {"explain": [], "bootstrap": 50}
-        self.use_case, self.store, self.runs = UseCase.model_validate(data), Store(f"file://{folder}"), 0
-        outputs = {
-            side: write_frame(self.store, f"prepared/{side}", rows, producer="prepare") for side, rows in sides.items()
-        }
-        counts = {str(value): int(count) for value, count in sides["test"]["fraud"].value_counts().items()}
-        self.prepared = _as_input("prepare", StageResult(outputs=outputs, values={"test": counts}))
-
-    def run(self, stage: str, inputs: dict[str, Any], **parameters: str) -> StageInput:
-        self.runs += 1
-        info = find_stage(stage)
-        workspace = Workspace(
-            store=self.store,
-            environment=Environment(name="bench", store="memory://bench"),
-            plan=cast("Any", None),
-            folder=f"results/{self.runs}",
-            stage=stage,
-            parameters=parameters,
-        )
-        view = View(self.use_case, info.sections, always=("name",), parameters=parameters)
-        return _as_input(stage, load_stage(info)(view, {"prepared": self.prepared, **inputs}, workspace))
-
-
-def _as_input(stage: str, result: StageResult) -> StageInput:
-    reference = ResultReference(stage=stage, uri="", digest="")
-    return StageInput(reference=reference, outputs=result.outputs, values=result.values, verdict=result.verdict)
-
-
-def _measured(test: pd.DataFrame, score: np.ndarray[Any, Any], threshold: float) -> dict[str, Any]:
-    """Return figures on held-out policies; cost is in dollars a claim, at the prices of the use case."""
-    target, alarm = test["fraud"].to_numpy(), score >= threshold
-    declared = load_use_case(NAME).evaluate.threshold
-    missed = test[str(declared.false_negative)].to_numpy() * ((target == 1) & ~alarm)
-    needless = float(declared.false_positive or 0) * ((target == 0) & alarm)
-    return {
-        "average_precision": float(average_precision(target, score)),
-        "roc_auc": float(roc_auc(target, score)),
-        "f1": float(f1(target, alarm)),
-        "cost": float((missed + needless).mean()),
-        "alarms": int(alarm.sum()),
-    }
+    learned = Learned(Stages(use_case, folder, sides))
+    return measured(learned.test, learned.score, learned.lines) | {"model": learned.model}
 
 
 def _gain(found: list[dict[str, Any]], metric: str) -> dict[str, float]:

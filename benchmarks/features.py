@@ -4,7 +4,11 @@ The same Parquet file of versions (20 numbers each, 5 versions a record) and the
 joined by ours and by Feast's `get_historical_features` in the same run; reading the file is part of both. On a history
 in which everything is known when it happens and every record is known at the moment, Feast is right, and all values
 must be equal. On a history with late corrections it is counted how many of Feast's values nobody knew at the moment,
-and how many rows it leaves out. `--spark` adds the join on Spark. The last line is JSON.
+and how many rows it leaves out. `--spark` adds the join on Spark.
+
+Then the online store: 30 features in two groups are published for `--records` records by the stages, and read record
+by record in random order, by the endpoint's reader and by Feast's `get_online_features`, in this process; both must say
+the same, and every record must be online as it is offline. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +24,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _served import RECORD, fit, make_rows, make_store
 
+from stepzero.adapters.datasets import read_frame
+from stepzero.adapters.feature_replay import FeatureReplay
+from stepzero.adapters.online_features import OnlineReader, open_reader
+from stepzero.adapters.store import Store
+from stepzero.core.references import Reference
 from stepzero.learning.as_known import as_known
+from stepzero.spec.environment import Environment
 from stepzero.spec.features import FeatureGroup
 
 GROUP = FeatureGroup(record_id="record", event_time="event", known_time="known")
@@ -35,11 +46,15 @@ def main() -> None:
     parser.add_argument("versions", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--spark", action="store_true")
+    parser.add_argument("--records", type=int, default=5_000, help="in the online store")
+    parser.add_argument("--reads", type=int, default=5_000, help="of one record each")
     asked = parser.parse_args()
     sizes = []
     for count in asked.versions:
         sizes.append(measure(count, asked.repeats, spark=asked.spark))
         print(", ".join(f"{name} {value}" for name, value in sizes[-1].items()))
+    online = measure_online(asked.records, asked.reads)
+    print("online: " + ", ".join(f"{name} {value}" for name, value in online.items()))
     first, last = sizes[0], sizes[-1]
     growth = np.log(last["ours_seconds"] / first["ours_seconds"]) / np.log(last["versions"] / first["versions"])
     print(
@@ -50,6 +65,7 @@ def main() -> None:
                 "growth_exponent": round(float(growth), 2) if len(sizes) > 1 else None,
                 "equal": all(one["equal"] for one in sizes),
                 "late_corrections": compare_late(sizes[0]["versions"]),
+                "online": online,
             }
         )
     )
@@ -71,6 +87,51 @@ def measure(count: int, repeats: int, *, spark: bool) -> dict[str, Any]:
         f"{key}_seconds": round(value, 3) for key, value in seconds.items()
     }
     return told | {"ratio": round(seconds["feast"] / seconds["ours"], 2), "equal": bool(is_equal(ours, theirs))}
+
+
+def measure_online(records: int, reads: int) -> dict[str, Any]:
+    """Return how long one record's features take to be read, and how many records are not online as offline."""
+    from stepzero.adapters.feast_catalogue import FeastReader, published_groups
+
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame, target = make_rows(30, records)
+        store = make_store(Path(name), frame, fit(frame, target))
+        settings = Environment(name="local", store=store.root).feature_store
+        ours, feast = open_reader(store, settings), FeastReader(store, settings)
+        groups = published_groups(store)
+        ids = np.random.default_rng(7).integers(0, records, reads).tolist()
+        mine, seconds = read_all(ours, list(groups), ids)
+        theirs, their_seconds = read_all(feast, list(groups), ids[: max(1, reads // 10)])
+        differing = sum(_differing(store, ours, one.group, one.snapshot) for one in groups.values())
+    return {
+        "records": records,
+        "features": frame.shape[1],
+        **quantiles(seconds, "ours"),
+        **quantiles(their_seconds, "feast"),
+        "equal": mine[: len(theirs)] == theirs,
+        "differ_offline_and_online": differing,
+    }
+
+
+def read_all(reader: OnlineReader, groups: list[str], ids: list[int]) -> tuple[list[Any], list[float]]:
+    """Return what each record is told, and how many seconds it took; the first read, which connects, is not counted."""
+    found, seconds = [], []
+    for one in [ids[0], *ids]:
+        begun = time.perf_counter()
+        found.append([reader.read(group, RECORD, [one])[0] for group in groups])
+        seconds.append(time.perf_counter() - begun)
+    return found[1:], seconds[1:]
+
+
+def quantiles(seconds: list[float], who: str) -> dict[str, float]:
+    """Return quantiles in milliseconds."""
+    return {f"{who}_p{share}_ms": round(1000 * float(np.quantile(seconds, share / 100)), 3) for share in (50, 95, 99)}
+
+
+def _differing(store: Store, reader: OnlineReader, group: str, snapshot: dict[str, Any]) -> int:
+    rows = read_frame(store, Reference.from_json(snapshot))
+    return int(FeatureReplay.of(reader, group, RECORD, rows).differing.sum())
 
 
 def compare_late(count: int) -> dict[str, int]:

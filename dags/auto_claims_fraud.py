@@ -11,7 +11,7 @@ table that has nothing new: so a corrected file of one table needs no second cop
 | claims, customers: Data Wrangler to feature groups | *quality_gate* judges both first; then *features*, side by side |
 | create the data set | *dataset*: as known at the run's moment, split by policy, explored |
 | bias before training | *dataset.bias_before*; a limit that is broken stops the run before anything is learned |
-| SMOTE on gender, in a notebook | *dataset.mitigate*; *train.mitigate_decisions* shows all that it did |
+| SMOTE on gender, in a notebook | `bias.mitigate` puts *dataset.mitigate* and *train.mitigate_decisions* here |
 | train | *train*: search, evaluation on policies that nothing has seen, SHAP |
 | bias after training | *train.bias_after*: gates the promotion, which the reference's never did |
 | register the package with its reports | *register*: version, evidence, dossier |

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from stepzero_airflow.flow import Flow
 
 
 def test_bias_is_measured_before_and_after_training_and_what_promotes_waits(airflow_database: Path) -> None:
@@ -34,30 +40,34 @@ def test_bias_is_measured_before_and_after_training_and_what_promotes_waits(airf
 def test_the_use_case_chooses_where_bias_is_mitigated(airflow_database: Path) -> None:
     """Of rows before training, with what it did to decisions told after it; or of decisions alone."""
     from stepzero.spec.bias import Mitigate
-    from stepzero_airflow import stages, use_case
+    from stepzero_airflow import use_case
 
     claims = use_case("auto_claims_fraud")
     declared = claims.spec.bias
     assert declared is not None
-    by_groups = Mitigate(method="thresholds", facet="customer_gender_female")
-    spec = claims.spec.model_copy(update={"bias": declared.model_copy(update={"mitigate": by_groups})})
-    changed = replace(claims, spec=spec)
+    for method, rows_of in (("reweighing", "mitigate"), ("oversampling", "mitigate"), ("thresholds", "prepare")):
+        how = Mitigate.model_validate({"method": method, "facet": "customer_gender_female"})
+        spec = claims.spec.model_copy(update={"bias": declared.model_copy(update={"mitigate": how})})
+        upstream = {task.task_id: task.upstream_task_ids for task in _mitigated(replace(claims, spec=spec)).tasks}
+        assert upstream.get("mitigate") == ({"prepare"} if rows_of == "mitigate" else None)
+        assert upstream["train.evaluate"] == {rows_of, "train.tune"}
+        assert upstream["train.mitigate_decisions"] == {rows_of, "train.evaluate", "train.tune"}
+        assert upstream["train.bias_after"] == {rows_of, "train.mitigate_decisions"}
+        registered = {rows_of, "train.mitigate_decisions", "train.bias_after", "train.baseline", "quality_gate"}
+        assert upstream["register"] == registered
 
-    @changed.dag()
+
+def _mitigated(claims: Flow) -> DAG:
+    from stepzero_airflow import stages
+
+    @claims.dag()
     def mitigated() -> None:
-        run = stages.plan(changed, stages.await_batch(changed))
-        prepared = stages.prepare(run, stages.quality_gate(run))
-        rows = stages.mitigate(run, prepared)
-        assert rows is prepared
+        run = stages.plan(claims, stages.await_batch(claims))
+        rows = stages.mitigate(run, stages.prepare(run, stages.quality_gate(run)))
         model = stages.mitigate(run, rows, stages.train(run, rows))
         stages.register(run, model, bias=[stages.bias(run, rows, model)])
 
-    tasks = mitigated().task_dict
-    assert "mitigate" not in tasks
-    assert tasks["train.mitigate_decisions"].upstream_task_ids == {"prepare", "train.evaluate", "train.tune"}
-    assert tasks["train.bias_after"].upstream_task_ids == {"prepare", "train.mitigate_decisions"}
-    registered = {"prepare", "train.mitigate_decisions", "train.bias_after", "train.baseline", "quality_gate"}
-    assert tasks["register"].upstream_task_ids == registered
+    return mitigated()
 
 
 def test_tables_are_prepared_side_by_side_and_joined_as_known(airflow_database: Path) -> None:

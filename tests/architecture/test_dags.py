@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pyspark", "pydeequ", "pandas", "numpy", "scipy", "sklearn", "imblearn", "xgboost", "lightgbm", "shap")
-MORE_PACKAGES = ("mlflow", "boto3", "feast", "matplotlib", "optuna", "pyarrow")
+MORE_PACKAGES = ("mlflow", "boto3", "feast", "matplotlib", "optuna", "pyarrow", "openlineage")
 OURS = tuple(f"stepzero.{name}" for name in ("stages", "learning", "execution", "adapters", "cli", "serving"))
 HEAVY = (*PACKAGES, *MORE_PACKAGES, *OURS)
 READ = """

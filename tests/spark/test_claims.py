@@ -37,6 +37,7 @@ def small() -> UseCase:
     data["evaluate"] |= {"bootstrap": 50, "explain": []}
     # A few hundred held-out rows: differences of this size are chance.
     data["bias"]["limits"]["after"] = {"DPPL": {"within": 0.4}}
+    data["bias"]["mitigate"] = {"method": "reweighing", "facet": "customer_gender_female"}
     return UseCase.model_validate(data)
 
 

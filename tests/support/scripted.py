@@ -46,7 +46,7 @@ def scripted_environment(folder: Path, patch: pytest.MonkeyPatch) -> Store:
 
 
 def launch(resources: StageResources, argv: Sequence[str], env: Mapping[str, str], log_line: LogLine) -> Finished:
-    """Play one stage: ``{"stage": {"status": 10, "outcome": "FAIL", "summary": ..., "values": ...}}``."""
+    """Play one stage: ``{"stage": {"status": 10, "outcome": "FAIL", "summary": ..., "outputs": {}, "values": {}}}``."""
     store = Store(load_environment().store)
     options = dict(zip(argv[1::2], argv[2::2], strict=True))
     played = store.read_text(PLAYED) if store.exists(PLAYED) else ""
@@ -110,7 +110,8 @@ def _play(store: Store, stage: str, options: Mapping[str, str], pointer: str) ->
     outcome = script.get("outcome")
     summary = script.get("summary", f"{stage} done")
     verdict = {"outcome": outcome, "subject": summary, "reasons": [], "links": {}} if outcome else None
-    result = {"values": script.get("values", {}), "verdict": verdict, "options": dict(options)}
+    written = {"outputs": script.get("outputs", {}), "values": script.get("values", {})}
+    result = {**written, "verdict": verdict, "options": dict(options)}
     uri = f"results/{options['--use-case']}/{stage}/{digest_json([options, summary])}/result-00001.json"
     store.write_json(uri, result)
     told = {"stage": stage, "uri": uri, "digest": digest_json(result), "outcome": outcome, "summary": summary}

@@ -256,6 +256,10 @@ def _bias(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup |
 def _mitigation(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Markup | None:
     """Return every metric without mitigation and with it, whichever way it went."""
     found = dossier.get("mitigation") or ()
+    if not found and dossier.get("bias"):
+        return section(
+            "Mitigation of bias", text("None is declared: the metrics above are those of the model as it learned.")
+        )
     if not found:
         return None
     parts: list[object] = [text(f"Method: {found[0]['method']} by {found[0]['facet']}. No metric is left out.")]

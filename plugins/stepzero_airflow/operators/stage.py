@@ -16,11 +16,13 @@ from stepzero_airflow.links.report import ReportLink, report_address
 from stepzero_airflow.links.tracking import TrackingLink
 from stepzero_airflow.notifiers.message import Message
 from stepzero_airflow.notifiers.people import tell
+from stepzero_airflow.open_lineage import Launched, stage_lineage
 from stepzero_airflow.runs import LONGEST_TEXT, error_uri, open_store, pointer_uri, read_if_there, verdict_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
 
     from stepzero.launchers.base import Finished
@@ -78,6 +80,7 @@ class StageOperator(BaseOperator):
         self.go_on = go_on
         self.plan_task = plan_task
         self._launching = False
+        self._launched: Launched | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the work; an error of ours fails the task at once unless a retry helps, and the report can tell it."""
@@ -115,6 +118,7 @@ class StageOperator(BaseOperator):
         """Run the command, wait for its end, and turn its exit status into Airflow's words."""
         environment = load_environment()
         run, attempt = self.run_name(context), attempt_name(context)
+        self._launched = Launched(self.use_case, run, self.stage, self._table, inputs, "")
         argv = self._argv(run, attempt, inputs, extra)
         self.log.info("$ stepzero stage %s", shlex.join(argv))
         finished = self._finished(environment, argv)
@@ -123,6 +127,7 @@ class StageOperator(BaseOperator):
         uri = pointer_uri(self.use_case, run, self.stage, self.cell)
         if finished.status in {DONE, VERDICT_NO}:
             handed_on = self.settle(context, read_if_there(store, uri))
+            self._launched = self._launched._replace(pointer=uri)
             self._show_link(context)
             if finished.status == VERDICT_NO:
                 self._say_no(context, handed_on, verdict_sentence(store, handed_on))
@@ -130,6 +135,14 @@ class StageOperator(BaseOperator):
         error = read_if_there(store, error_uri(uri, attempt))
         self._tell(context, _message(self.stage, finished, error))
         raise failure(self.stage, finished, error)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the data sets that were read and written; Airflow's OpenLineage provider asks, where one listens.
+
+        It asks of a failed task, too: what it read is known, and what it wrote where a verdict said no.
+        """
+        del task_instance
+        return stage_lineage(open_store(load_environment()), self._launched) if self._launched else None
 
     def on_kill(self) -> None:
         """End the launched stage: leaving the launcher ends all that it started."""
