@@ -283,7 +283,8 @@ def show(rows: pd.DataFrame, found: Pooled, winners: Counter[str], sampled: Pool
 
 def show_samplers(rows: pd.DataFrame, sampled: Pooled) -> dict[str, Any]:
     """Print what samplers do to models, and return it: the forest over the tree on SMOTE's rows, with an interval."""
-    lines = {name: pooled(rows, both) | spread(rows, both) for name, both in sampled.items()}
+    several = next(iter(sampled.values())).shape[1] > 1
+    lines = {name: pooled(rows, both) | (spread(rows, both) if several else {}) for name, both in sampled.items()}
     over = gain(rows, sampled["smote × random_forest"], sampled["smote × decision_tree"])
     print(table(lines).to_string())
     for sampler, why in WHY.items():
@@ -338,10 +339,14 @@ def _intervals(rows: pd.DataFrame, statistics: dict[str, Any]) -> dict[str, Any]
 def table(lines: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return the figures as a table for a reader."""
     shown = {
-        name: {key: f"{told(line[key])}, ± {line[f'{key}_repeats'][1]:.3f} over repeats" for key in METRICS}
+        name: {key: told(line[key]) + _over_repeats(line.get(f"{key}_repeats")) for key in METRICS}
         for name, line in lines.items()
     }
     return pd.DataFrame(shown).T
+
+
+def _over_repeats(both: list[float] | None) -> str:
+    return f", ± {both[1]:.3f} over repeats" if both else ""
 
 
 def told(one: Mapping[str, float]) -> str:
