@@ -25,7 +25,7 @@ def main() -> None:
     frames = {name: pd.read_parquet(Path(asked["folder"]) / f"{name}.parquet") for name in ("reference", "window")}
     reference, window = (Dataset.from_pandas(frames[name]) for name in ("reference", "window"))
     seconds: dict[str, float] = {}
-    values: dict[str, float] = {}
+    values: dict[str, dict[str, float]] = {}
     for method in asked["methods"]:
         report = Report([ValueDrift(column=name, method=method) for name in frames["window"].columns])
         took = []
@@ -35,8 +35,7 @@ def main() -> None:
             found = done.dict()
             took.append(time.perf_counter() - began)
         seconds[method] = round(statistics.median(took), 4)
-        if method == "wasserstein":
-            values = {name: value for name, value in map(read, found["metrics"]) if name}
+        values[method] = {name: value for name, value in map(read, found["metrics"]) if name}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "values": values, "peak_memory_mb": round(peak)}))
 

@@ -1,4 +1,4 @@
-"""Half a year of payments sent through the endpoint's application: features, a champion, days of traffic, watches."""
+"""Days of payments sent through the endpoint's own application: a champion, its traffic, and the watch of each day."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+from _watch_sources import Source
 from xgboost import XGBClassifier
 
 from stepzero.adapters.datasets import write_frame
@@ -38,19 +39,6 @@ from stepzero.spec.view import View
 from stepzero.stages import watch_drift, watch_model
 
 DAY = timedelta(days=1)
-SECONDS = 86_400
-WARM, LEARNED = 10, 60
-"""Days that only serve as history, and the day on which the model is trained."""
-HELD_OUT = 14
-"""Days before it that the model does not learn from: the reference of its scores."""
-TYPES = ("fuel", "grocery", "online", "travel")
-NAME, TARGET = "payments", "TX_FRAUD"
-NUMBERS = {
-    "TX_AMOUNT": "double", "night": "int", "customer_payments_1d": "int", "customer_payments_7d": "int",
-    "customer_mean_amount_7d": "double", "amount_to_usual": "double", "terminal_payments_7d": "int",
-    "known_frauds_7d": "int", "known_fraud_share_7d": "double",
-}  # fmt: skip
-FEATURES = {**NUMBERS, "MERCHANT_TYPE": "string"}
 MONITORS = ("data_quality", "data_drift", "prediction_drift", "model_quality", "attribution_drift")
 
 
@@ -91,67 +79,17 @@ def _once(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[...
     return asked
 
 
-def read_days(path: Path, rows: int, most: int) -> dict[int, pd.DataFrame]:
-    """Return a sample of each day's payments with features of what was known before each of them."""
-    frame = pd.read_parquet(path)
-    frame = frame[frame["TX_TIME_DAYS"] <= most].sort_values("TX_TIME_SECONDS", kind="stable", ignore_index=True)
-    made = featured(frame)
-    made["day"] = frame["TX_TIME_DAYS"].to_numpy()
-    shuffled = made.sample(frac=1, random_state=7)
-    return {int(day): part.head(rows).reset_index(drop=True) for day, part in shuffled.groupby("day") if day >= WARM}
-
-
-def featured(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the features: every window ends before its payment, frauds are known three days later."""
-    second = frame["TX_TIME_SECONDS"].to_numpy(dtype=np.int64)
-    customer = frame["CUSTOMER_ID"].astype("int64").to_numpy()
-    terminal = frame["TERMINAL_ID"].astype("int64").to_numpy()
-    amount, fraud = frame["TX_AMOUNT"].to_numpy(dtype=np.float64), frame[TARGET].to_numpy(dtype=np.float64)
-    ones = np.ones(len(frame))
-    payments_7d, sum_7d = (within(customer, second, values, 7, 0) for values in (ones, amount))
-    known, known_frauds = (within(terminal, second, values, 10, 3) for values in (ones, fraud))
-    usual = np.divide(sum_7d, payments_7d, out=np.zeros(len(frame)), where=payments_7d > 0)
-    return pd.DataFrame(
-        {
-            "TX_AMOUNT": amount,
-            "night": (second // 3600 % 24 < 6).astype("int64"),
-            "customer_payments_1d": within(customer, second, ones, 1, 0).astype("int64"),
-            "customer_payments_7d": payments_7d.astype("int64"),
-            "customer_mean_amount_7d": usual,
-            "amount_to_usual": np.divide(amount, usual, out=np.ones(len(frame)), where=usual > 0),
-            "terminal_payments_7d": within(terminal, second, ones, 7, 0).astype("int64"),
-            "known_frauds_7d": known_frauds.round().astype("int64"),
-            "known_fraud_share_7d": np.divide(known_frauds, known, out=np.zeros(len(frame)), where=known > 0),
-            "MERCHANT_TYPE": np.asarray(TYPES)[terminal % len(TYPES)],
-            TARGET: fraud.astype("int64"),
-            "_split_time": second.astype(np.float64),
-        }
-    )
-
-
-def within(entity: Any, second: Any, values: Any, since_days: int, until_days: int) -> Any:
-    """Return the sum of an entity's values from so many days before a payment until so many days before it."""
-    order = np.lexsort((second, entity))
-    key = entity[order] * 10**9 + second[order]
-    total = np.r_[0.0, np.cumsum(values[order])]
-    low = np.searchsorted(key, np.maximum(key - since_days * SECONDS, entity[order] * 10**9), side="left")
-    high = np.searchsorted(key, np.maximum(key - until_days * SECONDS, entity[order] * 10**9), side="left")
-    found = np.empty(len(key))
-    found[order] = total[np.maximum(high, low)] - total[low]
-    return found
-
-
 class Replay:
     """A champion that serves, days of requests through its application, and the watch of a day."""
 
-    def __init__(self, folder: Path, days: dict[int, pd.DataFrame], *, draws: int) -> None:
-        self.folder, self.days = folder, days
+    def __init__(self, folder: Path, source: Source, days: dict[int, pd.DataFrame], *, draws: int) -> None:
+        self.folder, self.source, self.days = folder, source, days
         self.store = Store(f"file://{folder}/store")
-        self.use_case = declared(draws)
-        self.now = at_noon(LEARNED)
-        if not self.store.exists(registration_uri(NAME, "1")):
+        self.use_case = declared(source, draws)
+        self.now = at_noon(source.learned)
+        if not self.store.exists(registration_uri(source.name, "1")):
             self.register(self.trained())
-        registration = read_registration(self.store, NAME, "1")
+        registration = read_registration(self.store, source.name, "1")
         self.model = load_model(self.store, registration.reference)
 
     def copy(self, name: str) -> Replay:
@@ -164,17 +102,24 @@ class Replay:
         return other
 
     def trained(self) -> ScoringModel:
-        train = pd.concat([self.days[day] for day in range(WARM, LEARNED - HELD_OUT)], ignore_index=True)
-        transformer = Transformer.from_spec(self.use_case.pipeline).fit(train[list(FEATURES)])
+        features, target = self.source.features, self.source.target
+        train = self.between(self.source.warm, self.source.learned - self.source.held_out)
+        transformer = Transformer.from_spec(self.use_case.pipeline).fit(train[list(features)])
         estimator = XGBClassifier(n_estimators=80, max_depth=4, learning_rate=0.1, n_jobs=2, random_state=7)
-        estimator.fit(transformer.transform(train[list(FEATURES)]), train[TARGET])
-        return ScoringModel(features=FEATURES, transformer=transformer, estimator=estimator, threshold=0.3)
+        estimator.fit(transformer.transform(train[list(features)]), train[target])
+        threshold = self.source.threshold
+        return ScoringModel(features=features, transformer=transformer, estimator=estimator, threshold=threshold)
+
+    def between(self, start: int, end: int) -> pd.DataFrame:
+        """Return the rows from one day up to another."""
+        return pd.concat([self.days[day] for day in range(start, end)], ignore_index=True)
 
     def register(self, model: ScoringModel) -> None:
         """Make the reference as the training DAG does, of the last weeks, and register the version."""
-        outputs = {}
-        for side, span in (("train", range(WARM, LEARNED - HELD_OUT)), ("test", range(LEARNED - HELD_OUT, LEARNED))):
-            rows = pd.concat([self.days[day] for day in span], ignore_index=True)
+        outputs, source = {}, self.source
+        border = source.learned - source.held_out
+        for side, span in (("train", (source.warm, border)), ("test", (border, source.learned))):
+            rows = self.between(*span)
             rows["_row_id"] = [f"{side}{at}" for at in range(len(rows))]
             outputs[side] = write_frame(self.store, f"made/{side}", rows.drop(columns="day"), producer="prepare")
         saved = save_model(self.store, "made/model", model, producer="evaluate")
@@ -182,10 +127,11 @@ class Replay:
             "prepared": given(StageResult(outputs=outputs)),
             "evaluated": given(StageResult(outputs={"model": saved})),
         }
-        made = self.stage("reference", self.plan(LEARNED), inputs)
+        made = self.stage("reference", self.plan(source.learned), inputs)
         registration = Registration(
-            use_case=NAME, version="1", model=saved.to_json(), training_rows=outputs["train"].to_json(), example={},
-            threshold=0.3, run="made", watched={name: one.to_json() for name, one in made.outputs.items()},
+            use_case=source.name, version="1", model=saved.to_json(), training_rows=outputs["train"].to_json(),
+            threshold=source.threshold, example={}, run="made",
+            watched={name: one.to_json() for name, one in made.outputs.items()},
         )  # fmt: skip
         note_registration(self.store, registration)
 
@@ -193,17 +139,18 @@ class Replay:
         """Send a day's payments through the endpoint's application; their labels become known seven days later."""
         rows = self.days[day] if rows is None else rows
         self.now = at_noon(day)
-        capture = Capture(self.store, NAME, Settings(queue_rows=1_000_000), clock=lambda: self.now)
+        name = self.source.name
+        capture = Capture(self.store, name, Settings(queue_rows=1_000_000), clock=lambda: self.now)
         served = Served("1", "m", self.model.threshold, self.model)
-        ids = sent(NAME, served, rows[list(FEATURES)], capture, f"d{day}")
-        known = rows[TARGET] if labels is None else labels
+        ids = sent(name, served, rows[list(self.source.features)], capture, f"d{day}")
+        known = rows[self.source.target] if labels is None else labels
         if len(ids):
             made = pd.DataFrame(
                 {"id": ids, "label": np.asarray(known)[: len(ids)], "known_at": (self.now + 6.5 * DAY).isoformat()}
             )
             path = self.folder / f"labels-{day}.parquet"
             made.to_parquet(path, index=False)
-            land_labels(self.store, NAME, self.use_case.problem, path)  # type: ignore[arg-type]
+            land_labels(self.store, name, self.use_case.problem, path)  # type: ignore[arg-type]
 
     def watch(self, day: int) -> dict[str, StageInput]:
         """Watch the window of a day with all monitors, and decide."""
@@ -233,21 +180,20 @@ class Replay:
         return given(load_stage(info)(View(plan.use_case, info.sections, always=("name",)), inputs, workspace))
 
 
-def declared(draws: int) -> UseCase:
+def declared(source: Source, draws: int) -> UseCase:
     """Return the use case: what is watched, with the budget of one false alarm in thirty days."""
-    return UseCase.model_validate(
-        {
-            "name": NAME,
-            "problem": {"kind": "classification", "target": TARGET, "positive": 1},
-            "source": {"format": "parquet", "prefix": "landing/payments/", "columns": {**FEATURES, TARGET: "int"}},
-            "pipeline": {"one_hot": {"MERCHANT_TYPE": list(TYPES)}},
-            "monitors": {
-                "false_alarms": {"at_most": 1, "days": 30, "draws": draws},
-                "labels": {"delay_days": 7, "at_least": 200, "of_a_class": 5},
-                "attribution_drift": {"rows": 100},
-            },
-        }
-    )
+    columns = {**source.features, source.target: "int"}
+    data: dict[str, Any] = {
+        "name": source.name,
+        "problem": {"kind": "classification", "target": source.target, "positive": 1},
+        "source": {"format": "parquet", "prefix": f"landing/{source.name}/", "columns": columns},
+        "monitors": {
+            "false_alarms": {"at_most": 1, "days": 30, "draws": draws},
+            "labels": source.labels,
+            "attribution_drift": {"rows": 100},
+        },
+    }
+    return UseCase.model_validate(data | ({"pipeline": {"one_hot": source.one_hot}} if source.one_hot else {}))
 
 
 def sent(use_case: str, served: Served, rows: pd.DataFrame, capture: Capture, name: str) -> list[str]:

@@ -13,6 +13,7 @@ learned from and was judged on. Each monitor has a verdict and a page among the 
 | prediction drift | the scores did |
 | model quality | labels are ripe (seven days) and the metric is worse than chance allows, on two of three days |
 | attribution drift | other features move the scores |
+| captured skew | requests are unlike the training rows, by declared bounds; it is told, and decides nothing |
 
 Thresholds are no guesses: they are drawn from the reference so that all monitors together give one false alarm in
 thirty days at most. While labels are not ripe, model quality says *not yet*.
@@ -23,7 +24,7 @@ thirty days at most. While labels are not ripe, model quality says *not yet*.
 |---|---|
 | something is wrong with the rows themselves | page: people are told, once an incident |
 | a shift, and no loss | watch |
-| a loss; or a shift and a foretold loss while labels are late | retrain: the training Dag is triggered, and says why |
+| a loss; or a shift and a foretold loss that no labels reach | retrain: the training Dag is triggered, and says why |
 | nothing | nothing |
 
 A retrain must pass the same gates and the same approval, and its model must hold its own against the champion on recent

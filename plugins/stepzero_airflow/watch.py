@@ -93,8 +93,23 @@ def watch(run: Run) -> dict[str, XComArg]:
             for name in MONITORS
             if getattr(run.flow.spec.monitors, name) is not None
         }
+        if "skew" in run.flow.spec.model_fields_set:
+            seen["captured_skew"] = captured_skew(run, _output(collected))
     run.planned >> collected
     return {"collected": _output(collected), **seen}
+
+
+def captured_skew(run: Run, collected: XComArg) -> XComArg:
+    """Compare what was asked with the rows that the champion learned from, by the bounds of the section `skew`.
+
+    The triage shows what it says, and decides without it: its bounds are declared, not drawn from the budget of false
+    alarms, and data drift looks at the same columns.
+
+    Args:
+        run: A run of the watch.
+        collected: What `collect_windows` returned.
+    """
+    return _output(_stage(run, "captured_skew", {"captured": collected}))
 
 
 def triage(run: Run, seen: Mapping[str, XComArg]) -> XComArg:

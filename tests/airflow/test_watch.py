@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import DagRunTriggerException, TaskDeferred
 
 from stepzero.core.errors import SpecError
+from stepzero.spec.monitors import BiasDrift, Monitors
 from stepzero.spec.plan import run_folder
 from stepzero_airflow.operators.watch import FollowOperator, RetrainOperator, page_address, watch_run
 from stepzero_airflow.sensors.window import WindowSensor
@@ -44,10 +46,11 @@ def test_graph_is_collect_monitors_triage_and_four_ends(airflow_database: Path) 
     dag = dag_of()
     assert list(dag.task_group.children) == TOP_LEVEL
     tasks = dag.task_dict
-    for name in MONITORS:
+    seen = [*MONITORS, "captured_skew"]
+    for name in seen:
         assert tasks[f"monitors.{name}"].upstream_task_ids == {"monitors.collect_windows"}
         assert tasks[f"monitors.{name}"].go_on, "a monitor that fires is no failed task"
-    assert tasks["triage"].upstream_task_ids == {"monitors.collect_windows", *(f"monitors.{name}" for name in MONITORS)}
+    assert tasks["triage"].upstream_task_ids == {"monitors.collect_windows", *(f"monitors.{name}" for name in seen)}
     assert tasks["decision"].downstream_task_ids == {"page", "watch", "retrain", "nothing"}
     assert tasks["report"].upstream_task_ids == {"page", "watch", "retrain", "nothing"}
     assert tasks["report"].is_teardown
@@ -62,6 +65,27 @@ def test_a_use_case_that_watches_nothing_has_no_watching_dag(airflow_database: P
 
     with pytest.raises(SpecError, match=r"simulated_transactions: monitors: got none. Allowed: a monitors section"):
         watching_dag(use_case("simulated_transactions"))
+
+
+def test_a_watching_dag_has_the_monitors_that_its_use_case_declares(airflow_database: Path) -> None:
+    from stepzero_airflow import daily, use_case
+    from stepzero_airflow.watch import await_window, follow, plan_watch, report_watch, triage, watch, watching_dag
+
+    claims = use_case("auto_claims_fraud")
+    declared = Monitors(bias=BiasDrift(), attribution_drift=None, prediction_drift=None)
+    flow = replace(claims, spec=claims.spec.model_copy(update={"monitors": declared}))
+
+    @watching_dag(flow, schedule=daily("04:00"))
+    def claims_watch() -> None:
+        run = plan_watch(flow, await_window(flow))
+        report_watch(run, *follow(run, triage(run, watch(run))))
+
+    tasks = claims_watch().task_dict
+    monitors = {name for name in tasks if name.startswith("monitors.")}
+    expected = ("collect_windows", "data_quality", "data_drift", "model_quality", "bias")
+    assert monitors == {f"monitors.{name}" for name in expected}
+    assert tasks["arrival.await_window"].use_case == "auto_claims_fraud"
+    assert tasks["retrain"].training == "auto_claims_fraud"
 
 
 def context_of(run_type: str, end: datetime) -> Any:
@@ -91,6 +115,54 @@ def test_the_trigger_fires_when_the_time_is_over() -> None:
     assert set(asyncio.run(fire())) == {"until"}
 
 
+def test_several_use_cases_share_a_triggerer_and_each_fires_at_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = datetime(2026, 11, 21, tzinfo=UTC)
+    moments = {name: start + timedelta(minutes=minutes) for name, minutes in (("a", 90), ("b", 5), ("c", 90.5))}
+    clock, fired = _Clock(start), list[tuple[str, datetime]]()
+    monkeypatch.setattr("stepzero_airflow.triggers.window.datetime", clock)
+    monkeypatch.setattr("stepzero_airflow.triggers.window.asyncio.sleep", clock.sleep)
+
+    async def wait(name: str) -> None:
+        async for event in WindowTrigger(moments[name].isoformat()).run():
+            assert event.payload == {"until": moments[name].isoformat()}
+            fired.append((name, clock.moment))
+
+    async def all_three() -> None:
+        await asyncio.gather(*(wait(name) for name in moments))
+
+    asyncio.run(all_three())
+    assert fired == [("b", moments["b"]), ("a", moments["a"]), ("c", moments["c"])], "none waits for another"
+    assert clock.longest == 60.0, "a clock that is set is noticed within a minute"
+
+
+class _Clock:
+    """A clock that goes on to the next moment that anybody waits for, once all do."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment, self.longest = moment, 0.0
+        self.waiting: list[tuple[datetime, int, asyncio.Future[None]]] = []
+
+    def now(self, zone: Any) -> datetime:
+        return self.moment.astimezone(zone)
+
+    def fromisoformat(self, text: str) -> datetime:
+        return datetime.fromisoformat(text)
+
+    async def sleep(self, seconds: float) -> None:
+        self.longest = max(self.longest, seconds)
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        self.waiting.append((self.moment + timedelta(seconds=seconds), len(self.waiting), over))
+        loop.call_soon(loop.call_soon, self._go_on)
+        await over
+
+    def _go_on(self) -> None:
+        """Let the next one go on; others that are due at the same moment follow one after the other."""
+        self.waiting.sort(key=lambda one: one[:2])
+        self.moment, _, over = self.waiting.pop(0)
+        over.set_result(None)
+
+
 def decided(store: Store, **values: Any) -> dict[str, Any]:
     uri = "results/triage.json"
     store.write_json(uri, {"values": values})
@@ -104,7 +176,8 @@ def test_people_are_told_of_a_new_incident_only(
     monkeypatch.setattr("stepzero_airflow.operators.watch.tell", lambda message, *_: told.append(message.text()))
     task_instance.pushed["arrival.plan.links"] = {"airflow": "http://air/run", "mlflow": "http://ml/#/runs/1?x=y"}
     for is_new in (True, False):
-        values = {"action": "page", "reasons": ["rows are gone"], "incident": 4, "tell": is_new}
+        seen = {"reasons": ["rows are gone"], "fired": ["data_quality"]}
+        values = {"action": "page", "incident": 4, "tell": is_new, **seen}
         operator = FollowOperator(
             task_id="page",
             decided=decided(environment, **values),
@@ -117,7 +190,7 @@ def test_people_are_told_of_a_new_incident_only(
         "credit_card_fraud, incident 4: rows are gone",
         "Run: http://air/run",
         "Triage: http://ml/#/runs/1/artifacts/watch/triage.html?x=y",
-        "Drift, with picture: http://ml/#/runs/1/artifacts/watch/data_drift.html?x=y",
+        "Data quality: http://ml/#/runs/1/artifacts/watch/data_quality.html?x=y",
     ]
     assert page_address("", "triage") == ""
 
@@ -170,7 +243,7 @@ def test_a_run_goes_the_way_that_the_triage_decided(api_server: str, environment
     assert launched["plan"]["--purpose"] == "watch"
     assert json.loads(launched["plan"]["--form"]) == {"window_end": "2026-11-20T00:00+00:00"}
     assert launched["plan"]["--run"] == watch_run(run.run_id), "not the name of a training run"
-    assert set(json.loads(launched["triage"]["--inputs"])) == {"collected", *MONITORS}
+    assert set(json.loads(launched["triage"]["--inputs"])) == {"collected", *MONITORS, "captured_skew"}
     said = json.loads(launched["report"]["--parameters"])
     assert (said["outcome"], said["sentence"]) == (action, f"{action.capitalize()}: because")
     assert environment.exists(f"{run_folder('credit_card_fraud', watch_run(run.run_id))}/plan.json")

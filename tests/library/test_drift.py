@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,14 @@ from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import ndcg_score
 
 from stepzero.core.errors import InputError
-from stepzero.learning.drift import Rule, draw_blocks, judge_columns, make_reference, select_columns
+from stepzero.learning.drift import (
+    Rule,
+    chance_distances,
+    draw_blocks,
+    judge_columns,
+    make_reference,
+    select_columns,
+)
 from stepzero.learning.drift_power import MOST_WINDOWS, detection_delays
 from stepzero.learning.two_samples import classifier_test
 from stepzero.measures.drift import DISTANCES, DriftColumn, distances, make_column
@@ -20,12 +29,16 @@ from stepzero.measures.expected import expected_quality
 from stepzero.measures.false_alarms import (
     Chance,
     calibrate,
+    cautious,
+    correlation_of,
     fit_chance,
     level_of_evaluation,
     level_of_window,
     lower_quantile,
 )
 from stepzero.measures.ranks import discounted_gain, rank_correlation
+from support.modules import load_module
+from support.stack import ROOT
 
 Values = list[float | None]
 SMALLEST: dict[str, float] = {}
@@ -145,6 +158,54 @@ def test_a_budget_becomes_a_level() -> None:
     assert level == pytest.approx(1 / 120)
     single = level_of_window(level, windows=3, at_least=2)
     assert 3 * single**2 - 2 * single**3 == pytest.approx(level)
+
+
+@pytest.mark.parametrize("related", [0.0, 0.3, 0.8])
+def test_windows_that_are_alike_are_over_together(related: float) -> None:
+    single = level_of_window(0.01, windows=3, at_least=2, correlation=related)
+    generator = np.random.default_rng(1)
+    shared, own = generator.normal(size=(200_000, 1)), generator.normal(size=(200_000, 3))
+    drawn = np.sqrt(related) * shared + np.sqrt(1 - related) * own
+    fired = (drawn > stats.norm.isf(single)).sum(axis=1) >= 2
+    assert fired.mean() == pytest.approx(0.01, rel=0.1)
+    assert correlation_of(drawn[:5_000]) == pytest.approx(related, abs=0.04)
+
+
+@pytest.mark.parametrize(("blocks", "at_least"), [(8, 1), (20, 2), (60, 2)])
+def test_thresholds_from_few_blocks_fire_as_seldom_on_average(blocks: int, at_least: int) -> None:
+    asked = cautious(0.05, at_least=at_least, blocks=blocks)
+    assert asked < 0.05
+    known = np.random.default_rng(6).normal(size=(40_000, blocks))
+    lines = known.mean(axis=1) + stats.norm.isf(asked) * known.std(axis=1, ddof=1)
+    assert np.mean(stats.norm.sf(lines) ** at_least) == pytest.approx(0.05**at_least, rel=0.1)
+    if at_least == 1:  # Student's own
+        exact = stats.norm.sf(stats.t.isf(0.05, blocks - 1) * np.sqrt(1 + 1 / blocks))
+        assert asked == pytest.approx(exact, rel=0.03)
+
+
+def test_how_far_a_block_lies_beyond_all_others_is_what_a_fresh_one_would_do() -> None:
+    generator = np.random.default_rng(8)
+    block = np.repeat(np.arange(12), 50)
+    values = pd.Series(generator.standard_t(2, 600)).where(generator.random(600) > 0.1)
+    column = make_column(values, np.ones(600), block)
+    for number in range(12):
+        own, others = values[block == number], values[block != number]
+        far = np.maximum(own - others.max(), 0) + np.maximum(others.min() - own, 0)
+        assert column.beyond[number] == pytest.approx(far.sum() / 50 / column.spread)
+    assert sum(one > 0 for one in column.beyond) in {1, 2}, "one block has the largest value, one the smallest"
+    drawn = draw_blocks(12, 3, 50, seed=1)
+    with_it, without = (
+        chance_distances(one, 50, drawn, 1)["wasserstein"] for one in (column, replace(column, beyond=()))
+    )
+    assert drawn.windows is not None
+    assert with_it - without == pytest.approx(np.asarray(column.beyond)[drawn.windows])
+
+
+def test_a_long_quiet_time_stays_within_the_budget_of_false_alarms() -> None:
+    quiet = load_module(ROOT / "benchmarks" / "watch_quiet.py")
+    found = quiet.false_alarms(quiet.DEFAULT, worlds=20, days=200, draws=100)
+    assert found["high"] <= 1, "a month, with 95% confidence; one was allowed"
+    assert found["low"] > 0.05, "and nothing is bought by never firing"
 
 
 @pytest.mark.parametrize("related", [0.0, 0.95])

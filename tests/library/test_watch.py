@@ -20,7 +20,7 @@ from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors, RetrainWindow
 from stepzero.spec.use_case import UseCase
 from stepzero.stages.triage import retrain_form
-from support.traffic import FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
+from support.traffic import DAY, FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
 
 
 @pytest.fixture
@@ -194,6 +194,24 @@ def test_the_policy_names_the_window_of_a_retrain() -> None:
     )
     with pytest.raises(SpecError, match=told + "monitors.triage.window.half_life weighs rows by their age"):
         use_case(triage={"window": {"half_life": 3}})
+
+
+def test_captured_requests_are_compared_with_the_training_rows_and_refused_ones_are_not(traffic: Traffic) -> None:
+    traffic.serve(range(3), change=lambda rows: rows.assign(V1=rows["V1"].where(rows.index % 3 > 0)))
+    plan = traffic.plan(FIRST + 3 * DAY)
+    collected = traffic.stage("collect_windows", plan, {})
+    assert len(traffic.frame_of(collected, "captured")) == 3 * ROWS
+    same = traffic.stage("captured_skew", plan, {"captured": collected})
+    assert same.verdict.outcome is Outcome.PASS, "holes that were refused are no missing values"
+    assert same.values == {"rows": 2 * ROWS, "columns": 2, "shifted": []}
+    traffic.serve(range(3, 6), change=lambda rows: rows.assign(Amount=rows["Amount"] + 100))
+    plan = traffic.plan(FIRST + 6 * DAY)
+    moved = traffic.stage("captured_skew", plan, {"captured": traffic.stage("collect_windows", plan, {})})
+    assert moved.verdict.outcome is Outcome.FAIL
+    assert moved.values["shifted"] == ["Amount"]
+    nothing = traffic.plan(FIRST + 60 * DAY)
+    told = traffic.stage("captured_skew", nothing, {"captured": traffic.stage("collect_windows", nothing, {})})
+    assert told.verdict.sentence() == "PASS: skew not judged, no request was answered."
 
 
 def test_groups_are_watched_only_where_they_are_declared() -> None:

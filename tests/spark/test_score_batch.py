@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from xgboost import XGBClassifier
 
-from stepzero.adapters.datasets import read_frame, write_frame
-from stepzero.adapters.registry_records import Evidence, Registration, note_evidence, note_registration
+from stepzero.adapters.datasets import read_frame, write_file, write_frame
+from stepzero.adapters.registry_records import (
+    DesiredState,
+    Evidence,
+    Registration,
+    desired_uri,
+    find_evidence,
+    note_evidence,
+    note_registration,
+)
 from stepzero.core.errors import InputError, PromotionError
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput
 from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.learning.model import ScoringModel, save_model
+from stepzero.learning.transform import Transformer
 from stepzero.serving.rows import Form, read_rows
+from stepzero.spec.data import Pipeline
+from stepzero.spec.environment import Endpoint
 from stepzero.spec.plan import Batch, Champion
 from stepzero.spec.use_case import UseCase
 from stepzero.stages.score_batch import newest_uri
-from support.champions import fit_model
+from support.champions import World, fit_model, launch_endpoint, write_environment
 from support.gate import NAME, Gate
+from support.stack import free_port, wait_for
 
 USE_CASE: dict[str, Any] = {
     "name": NAME,
@@ -99,3 +115,85 @@ def test_a_batch_has_the_scores_that_the_endpoint_would_give(gate: Gate) -> None
     by_group = read_frame(gate.store, score("4", other.digest).outputs["scores"]).sort_values("id", ignore_index=True)
     lines = np.where(asked["id"] > 249, 0.2, 0.6)
     assert by_group["decision"].tolist() == (served >= lines).astype(int).tolist() != found["decision"].tolist()
+
+
+KINDS = ["online", "travel", 'Käse & "Co"', "fuel"]
+FEATURES = {"V1": "double", "Amount": "double", "visits": "int", "Kind": "string"}
+
+
+def mixed(seed: int) -> pd.DataFrame:
+    """Return rows with strings, some of which no vocabulary has, and with holes."""
+    generator = np.random.default_rng(seed)
+    target = (generator.random(400) < 0.3).astype("int32")
+    frame = pd.DataFrame({"id": range(400), "V1": generator.normal(target * 1.5), "Class": target})
+    amount = np.where(generator.random(400) < 0.2, np.nan, generator.gamma(2.0 + target, 40.0))
+    kind = generator.choice(np.array([*KINDS, None], dtype=object), 400)
+    return frame.assign(Amount=amount, visits=generator.integers(0, 9, 400).astype("int32"), Kind=kind)
+
+
+def boosted() -> ScoringModel:
+    rows = mixed(3)
+    told = Pipeline(impute={"median": ("Amount",)}, one_hot={"Kind": tuple(KINDS[:3])})
+    transformer = Transformer.from_spec(told).fit(rows[list(FEATURES)])
+    estimator = XGBClassifier(n_estimators=80, max_depth=5, n_jobs=1, random_state=1)
+    estimator.fit(transformer.transform(rows[list(FEATURES)]), rows["Class"])
+    return ScoringModel(features=FEATURES, transformer=transformer, estimator=estimator, threshold=0.4)
+
+
+def test_strings_holes_and_boosted_trees_have_the_scores_of_a_running_endpoint(gate: Gate, tmp_path: Path) -> None:
+    frame, model = mixed(4), boosted()
+    saved = registered(gate, model, "7")
+    approve(gate, saved, "7")
+    accepted = write_frame(gate.store, "made/mixed", frame, producer="quality_gate")
+    reference = ResultReference(stage="quality_gate", uri="", digest="")
+    checked = StageInput(reference=reference, outputs={"accepted": accepted}, values={}, verdict=None)
+    columns = {"id": "bigint", **FEATURES, "Class": "int"}
+    source = {**USE_CASE["source"], "columns": columns}
+    use_case = UseCase.model_validate({**USE_CASE, "source": source, "prepare": {"drop": ["id"]}})
+    batch = Batch(partition="2026-11-21", digest="d" * 32, files=())
+    champion = Champion(version="7", digest=saved.digest)
+    done = gate.run("score_batch", use_case, {"checked": checked}, champion=champion, batch=batch)
+    found = read_frame(gate.store, done.outputs["scores"]).sort_values("id", ignore_index=True)
+    assert len(found) == len(frame)
+
+    answer = asked_of_an_endpoint(gate, saved, frame, tmp_path)
+    assert np.abs(found["score"].to_numpy() - np.array(answer["scores"])).max() <= 1e-9
+    assert found["decision"].tolist() == answer["decisions"]
+    assert answer["version"] == "7"
+
+
+def asked_of_an_endpoint(gate: Gate, saved: Reference, rows: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """Return what a process that serves version 7 answers."""
+    evidence = find_evidence(gate.store, NAME, "7")
+    assert evidence is not None
+    records = json.loads(rows[list(FEATURES)].to_json(orient="records", double_precision=15))
+    example = write_file(gate.store, "made/example.json", json.dumps({"instances": records[:5]}).encode())
+    desired = DesiredState(
+        use_case=NAME,
+        version="7",
+        model=saved.to_json(),
+        threshold=0.4,
+        example=example.to_json(),
+        evidence_digest=evidence.digest,
+    )
+    gate.store.write_json(desired_uri(NAME), desired.model_dump(mode="json"))
+    world = World(name=NAME, store=gate.store, tracking_uri="http://127.0.0.1:1", rows=rows)
+    url = f"http://127.0.0.1:{free_port()}"
+    variables = write_environment(folder, world, Endpoint(uri=url))
+    process = launch_endpoint(folder / "log", variables, "--use-case", NAME, "--port", url.rpartition(":")[2])
+    try:
+        wait_for("the endpoint", lambda: serves(url), seconds=60, every=0.1)
+        headers = {"Content-Type": "application/json"}
+        body = json.dumps({"instances": records})
+        answer = httpx.post(f"{url}/invocations", content=body, headers=headers, timeout=20)
+        return dict(answer.raise_for_status().json())
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ping", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

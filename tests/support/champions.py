@@ -216,7 +216,9 @@ def write_environment(folder: Path, world: World, endpoint: Endpoint) -> dict[st
     """Write environment and use-case files, and return the variables by which a process finds them."""
     import yaml
 
-    environment = {"store": world.store.root, "endpoints": {world.name: endpoint}, "signing": world.signing}
+    tracking = TrackingSettings(uri=world.tracking_uri)
+    places = {"store": world.store.root, "tracking": tracking}
+    environment = {**places, "endpoints": {world.name: endpoint}, "signing": world.signing}
     for kind, name, data in (
         ("environments", "local", {"name": "local", **environment}),
         ("usecases", world.name, world.use_case.model_dump(mode="json", by_alias=True)),

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.datasets import read_frame, write_frame
 from stepzero.adapters.labels import land_labels
 from stepzero.adapters.registry_records import Registration, note_registration
 from stepzero.adapters.store import Store
@@ -121,6 +121,7 @@ class Traffic:
             "evaluated": as_input("evaluate", StageResult(outputs={"model": saved, "training_rows": learned})),
         }
         made = self.stage("reference", self.plan(FIRST), inputs)
+        baseline = self.stage("baseline", self.plan(FIRST), {"prepared": inputs["prepared"]})
         registration = Registration(
             use_case=NAME,
             version=version,
@@ -129,6 +130,7 @@ class Traffic:
             example={},
             threshold=self.threshold,
             run=f"run {version}",
+            baseline=baseline.output("baseline").to_json(),
             watched={name: one.to_json() for name, one in made.outputs.items()},
         )
         note_registration(self.store, registration)
@@ -227,6 +229,9 @@ class Traffic:
         for name in named:
             seen[name] = self.stage(f"watch_{name}", plan, {"collected": seen["collected"]})
         return {**seen, "triage": self.stage("triage", plan, seen)}
+
+    def frame_of(self, seen: StageInput, output: str) -> pd.DataFrame:
+        return read_frame(self.store, seen.output(output))
 
     def page(self, seen: StageInput) -> str:
         return self.store.read_text(Reference.from_json(seen.outputs["page"].to_json()).uri)

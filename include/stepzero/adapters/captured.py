@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ID, REQUEST, AT, STATUS = "_id", "_request", "_at", "_status"
 VERSION, MODEL, SCORE, DECISION = "_version", "_model_digest", "_score", "_decision"
 LATENCY, REFUSED = "_latency_ms", "_refused"
+ANSWERED = 200
+"""Status of a request that has a score."""
 BESIDE = (ID, REQUEST, AT, STATUS, VERSION, MODEL, SCORE, DECISION, LATENCY, REFUSED)
 """Columns beside the features; a refused request is one row with no more than the reason."""
 HOUR = timedelta(hours=1)

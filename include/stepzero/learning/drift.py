@@ -158,7 +158,9 @@ def chance_distances(column: DriftColumn, rows: int, drawn: Draws, seed: int) ->
         shares = column.total / column.total.sum()
         now = generator.multinomial(rows, shares, size=(drawn.draws, drawn.length)).astype(np.float64)
         before = generator.multinomial(max(int(column.total.sum()), 1), shares, size=(drawn.draws, 1))
-        return distances(column, before.astype(np.float64), now)
+        parts = np.asarray(column.beyond or (0.0,))
+        excess = parts[generator.integers(len(parts), size=(drawn.draws, drawn.length))]
+        return distances(column, before.astype(np.float64), now, excess=excess)
     blocks = column.blocks + 0.0
     sizes = blocks.sum(axis=1)
     now = blocks[drawn.windows]
@@ -166,7 +168,9 @@ def chance_distances(column: DriftColumn, rows: int, drawn: Draws, seed: int) ->
     if small.any():
         chances = now[small] / now[small].sum(axis=-1, keepdims=True)
         now[small] = generator.multinomial(rows, _to_one(chances))
-    return distances(column, (drawn.reference @ blocks)[:, None, :], now)
+    # A window's own values made the ends of the reference: what lies beyond those of the others is told beforehand.
+    excess = np.asarray(column.beyond)[drawn.windows] if column.beyond else 0.0
+    return distances(column, (drawn.reference @ blocks)[:, None, :], now, excess=excess)
 
 
 def select_columns(reference: Reference, columns: Sequence[str] | None, ignore: Sequence[str], place: str) -> Reference:
@@ -197,7 +201,14 @@ def column_thresholds(columns: Reference, length: int, rows: int, rule: Rule) ->
         for distance in applicable(column, rule.names):
             keys.append((name, distance))
             values.append(found[distance])
-    limits = calibrate(np.stack(values, axis=-1), at_least=rule.at_least, level=rule.level, family="gamma")
+    is_drawn = drawn.windows is None
+    limits = calibrate(
+        np.stack(values, axis=-1),
+        at_least=rule.at_least,
+        level=rule.level,
+        family="gamma",
+        blocks=None if is_drawn else blocks,
+    )
     told: dict[str, dict[str, float]] = {}
     for (name, distance), limit in zip(keys, limits, strict=True):
         told.setdefault(name, {})[distance] = max(limit, rule.smallest.get(distance, 0.0))

@@ -55,8 +55,8 @@ def _delay(
     start = int(generator.integers(len(blocks)))
     over: dict[str, list[bool]] = {distance: [] for distance in limits}
     for number in range(MOST_WINDOWS):
-        now = _moved(column, blocks[(start + number) % len(blocks)], size, rows, generator)
-        found = distances(column, column.total, now)
+        now, excess = _moved(column, blocks[(start + number) % len(blocks)], size, rows, generator)
+        found = distances(column, column.total, now, excess=excess)
         for distance, limit in limits.items():
             over[distance].append(bool(found[distance] > limit))
             if over[distance][-1] and sum(over[distance][-length:]) >= at_least:
@@ -64,10 +64,13 @@ def _delay(
     return float(MOST_WINDOWS)
 
 
-def _moved(column: DriftColumn, block: Floats, size: float, rows: int, generator: np.random.Generator) -> Floats:
-    """Return counts of a window that is a block, or drawn from one that has more rows, its values moved."""
+def _moved(
+    column: DriftColumn, block: Floats, size: float, rows: int, generator: np.random.Generator
+) -> tuple[Floats, float]:
+    """Return counts of a window that is a block, or drawn from one that has more rows, its values moved; and excess."""
     is_larger = block.sum() * ENOUGH > rows
     drawn = generator.multinomial(rows, block / block.sum()).astype(np.float64) if is_larger else block
     values = np.asarray(column.places) + size * column.spread
     values[0] = np.nan
-    return column.count(pd.Series(values), drawn)
+    beyond = np.nan_to_num(np.maximum(values - column.edges[-1], 0.0) + np.maximum(column.edges[0] - values, 0.0))
+    return column.count(pd.Series(values), drawn), float(beyond @ drawn / max(drawn.sum(), 1.0) / column.spread)

@@ -26,14 +26,19 @@ Found = tuple[Finding, Signal | None]
 
 def volume(before: Sequence[int], now: int, asked: Volume) -> list[Found]:
     """Judge the rows of a window by the median of those before it; nothing where too few had any."""
-    filled = [count for count in before if count]
-    if len(filled) < FEWEST_WINDOWS:
+    usual = usual_volume(before)
+    if usual is None:
         return []
-    usual = median(filled)
     low, high = asked.drop * usual, asked.surge * usual
     observed = f"{now} rows, {usual:g} is usual"
     kind = "volume_drop" if now < low else "volume_surge"
     return [_found(kind, None, observed, f"{low:.0f} to {high:.0f} rows", low <= now <= high)]
+
+
+def usual_volume(before: Sequence[int]) -> float | None:
+    """Return the median of the windows that had rows; None where too few had any."""
+    filled = [count for count in before if count]
+    return float(median(filled)) if len(filled) >= FEWEST_WINDOWS else None
 
 
 def refusals(refused: Sequence[str], answered: int, asked: DataQuality) -> list[Found]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from stepzero.measures.checks import Floats
-from stepzero.measures.false_alarms import fit_chance
+from stepzero.measures.false_alarms import correlation_of, fit_chance, level_of_window
 from stepzero.measures.ranking import roc_auc
 
 MOST_ROWS = 1_000
@@ -52,12 +52,12 @@ def classifier_test(
     """Tell windows from reference rows by boosted trees, scored on rows that they did not learn from.
 
     Lopez-Paz and Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017, with the area under the curve in place
-    of accuracy. What chance does is measured: blocks of the reference against its other blocks.
+    of accuracy. What chance does is measured: following blocks of the reference against its other blocks.
 
     Args:
         sample: Reference rows, with the column ``_block``.
         windows: Rows of each window; columns of the sample.
-        level: How likely chance may be over in a single window.
+        level: How likely chance may be over in enough windows.
         at_least: In how many windows it must be over to fire.
         draws: How often chance is measured.
         seed: Same seed, same answer.
@@ -68,7 +68,8 @@ def classifier_test(
     reference = _matrix(sample, names, kinds)
     block = sample[BLOCK].to_numpy(dtype=np.int64)
     size = min(MOST_ROWS, len(reference) // 2, *(max(len(window), 2) for window in windows))
-    threshold = chance_threshold(reference, block, size, level=level, draws=draws, seed=seed)
+    judged = (at_least, max(len(windows), at_least))
+    threshold = chance_threshold(reference, block, size, judged=judged, level=level, draws=draws, seed=seed)
     areas, gains = [], np.zeros(len(names))
     for window in windows:
         rows = _some(_matrix(window, names, kinds), size, generator)
@@ -79,25 +80,44 @@ def classifier_test(
 
 
 def chance_threshold(
-    reference: Floats, block: npt.NDArray[np.int64], size: int, *, level: float, draws: int, seed: int
+    reference: Floats,
+    block: npt.NDArray[np.int64],
+    size: int,
+    *,
+    judged: tuple[int, int],
+    level: float,
+    draws: int,
+    seed: int,
 ) -> float:
-    """Return the area that chance alone exceeds in one window with the level's probability."""
+    """Return the area that chance alone exceeds in N of M windows (`judged`) with the level's probability.
+
+    Windows that follow each other are alike: by how much is measured, too.
+    """
+    at_least, windows = judged
     generator = np.random.default_rng([seed, draws])
-    alone = [_chance(reference, block, size, generator) for _ in range(draws)]
-    return fit_chance(np.asarray(alone), "normal").threshold(level)
+    alone = np.array([_chance(reference, block, size, windows, generator) for _ in range(draws)])
+    single = level_of_window(level, windows=windows, at_least=at_least, correlation=correlation_of(alone))
+    return fit_chance(alone, "normal").threshold(single)
 
 
-def _chance(reference: Floats, block: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> float:
-    """Return the area for rows of one block, or of a random half, against the others."""
+def _chance(
+    reference: Floats, block: npt.NDArray[np.int64], size: int, windows: int, generator: np.random.Generator
+) -> list[float]:
+    """Return the areas of following blocks, or of random halves where there is no time, against the other rows."""
     blocks = np.unique(block)
-    if len(blocks) > 2:
-        chosen = block == generator.choice(blocks)
+    if len(blocks) >= windows + 2:
+        start = int(generator.integers(len(blocks)))
+        chosen = [block == blocks[(start + at) % len(blocks)] for at in range(windows)]
+        outside = [~np.any(chosen, axis=0)] * windows
     else:
-        chosen = np.zeros(len(block), dtype=bool)
-        chosen[generator.permutation(len(block))[: len(block) // 2]] = True
-    taken = min(size, int(chosen.sum()), int((~chosen).sum()))
-    rows, others = _some(reference[chosen], taken, generator), _some(reference[~chosen], taken, generator)
-    return _area(others, rows, generator)[0]
+        chosen = [generator.permutation(len(block)) % 2 == 0 for _ in range(windows)]
+        outside = [~one for one in chosen]
+    areas = []
+    for inside, others in zip(chosen, outside, strict=True):
+        taken = min(size, int(inside.sum()), int(others.sum()))
+        rows = _some(reference[inside], taken, generator)
+        areas.append(_area(_some(reference[others], taken, generator), rows, generator)[0])
+    return areas
 
 
 def _area(reference: Floats, rows: Floats, generator: np.random.Generator) -> tuple[float, Floats]:

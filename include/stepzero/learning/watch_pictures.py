@@ -16,6 +16,11 @@ MOST = 15
 def columns_picture(columns: Sequence[ColumnDrift]) -> bytes:
     """Draw for each column the largest distance over its threshold, a dot a window, the newest filled."""
     ratios = {one.column: _ratios(one) for one in columns if one.thresholds}
+    return ratios_picture(ratios, "Columns nearest to their thresholds", "distance")
+
+
+def ratios_picture(ratios: Mapping[str, Sequence[float]], title: str, what: str) -> bytes:
+    """Draw for each name its values in units of what is allowed, a dot a window, the newest filled."""
     order = sorted(ratios, key=lambda name: (-np.nan_to_num(ratios[name][-1], nan=-1.0), name))[:MOST][::-1]
     with figure(7.5, 1.6 + 0.3 * len(order)) as (made, axis):
         for place, name in enumerate(order):
@@ -26,8 +31,8 @@ def columns_picture(columns: Sequence[ColumnDrift]) -> bytes:
         axis.axvline(1, color=INK, linewidth=1, linestyle="--")
         axis.set_yticks(range(len(order)), order)
         axis.set_xlim(left=0)
-        axis.set_xlabel("distance in units of its threshold; filled: the newest window")
-        axis.set_title("Columns nearest to their thresholds")
+        axis.set_xlabel(f"{what} in units of its threshold; filled: the newest window")
+        axis.set_title(title)
         return png(made)
 
 
@@ -44,6 +49,23 @@ def values_picture(title: str, values: Sequence[float], low: float, reference: f
         axis.set_xticks(places, names)
         axis.set_ylabel(label)
         axis.set_title(title)
+        return png(made)
+
+
+def volume_picture(counts: Sequence[int], low: float, high: float) -> bytes:
+    """Draw the requests of each window, the newest last, and between which lines they may be."""
+    with figure(7, 3.4) as (made, axis):
+        places = np.arange(len(counts))
+        is_out = not low <= counts[-1] <= high
+        axis.bar(places[:-1], counts[:-1], color=GREY)
+        axis.bar(places[-1:], counts[-1:], color=RED if is_out else BLUE)
+        for line, name in ((low, "fewest"), (high, "most")):
+            if line <= 2 * max(*counts, low):  # a line far above all bars would flatten them
+                axis.axhline(line, color=INK, linewidth=1, linestyle="--")
+                axis.annotate(name, (0, line), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=8)
+        axis.set_xticks([places[0], places[-1]], [f"{len(counts) - 1} before", "newest"])
+        axis.set_ylabel("requests")
+        axis.set_title("Requests, window by window")
         return png(made)
 
 

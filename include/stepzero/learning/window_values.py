@@ -83,7 +83,10 @@ def chance_loss(value: Value, reference: pd.DataFrame, size: int, length: int, r
     chance = np.array([[value(_some(columns, rows)) for rows in one] for one in drawn], dtype=np.float64)
     middle = float(np.nanmean(chance))
     lost = middle - np.where(np.isnan(chance), middle, chance)
-    (limit,) = calibrate(lost[..., None], at_least=rule.at_least, level=rule.level, family="normal")
+    blocks = int(reference[BLOCK].max()) + 1
+    # Where rows of a block are drawn anew, chance is made larger than it is: that is caution enough.
+    whole = blocks if blocks >= max(FEW_BLOCKS, length + 2) else None
+    (limit,) = calibrate(lost[..., None], at_least=rule.at_least, level=rule.level, family="normal", blocks=whole)
     return middle, limit
 
 

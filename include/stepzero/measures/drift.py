@@ -23,6 +23,8 @@ STEPS = 100
 """Bins of a number between the smallest and the largest reference value, at most."""
 GROUPS = 10
 """Bins in which index, divergence and chi-square of a number are taken: deciles, as their authors do."""
+PARTS = 30
+"""Of rows without time, to see how far some lie beyond the ends of the others."""
 _PSEUDO = 0.5
 Kind = Literal["number", "category", "text"]
 DISTANCES = (
@@ -51,6 +53,9 @@ class DriftColumn:
     """Standard deviation of the reference's numbers: the unit of the Wasserstein distance."""
     categories: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    beyond: tuple[float, ...] = ()
+    """For each block (or part, where it has no time): how far its values lie beyond the ends of all others, in spreads
+    and on average over its rows. It is what `excess` is by chance alone."""
 
     @property
     def bins(self) -> int:
@@ -148,10 +153,11 @@ def make_column(values: pd.Series[Any], weight: Floats, block: npt.NDArray[np.in
     blocks = int(block.max()) + 1
     flat = np.bincount(block * empty.bins + places, weights=weight, minlength=blocks * empty.bins)
     counts = tuple(tuple(float(one) for one in row) for row in flat.reshape(blocks, empty.bins))
-    return DriftColumn(**{**empty.__dict__, "counts": counts})
+    beyond = _beyond(empty, values, weight, block if blocks > 1 else np.arange(len(values)) * PARTS // len(values))
+    return DriftColumn(**{**empty.__dict__, "counts": counts, "beyond": beyond})
 
 
-def distances(column: DriftColumn, before: Floats, now: Floats, *, excess: float = 0.0) -> dict[str, Floats]:
+def distances(column: DriftColumn, before: Floats, now: Floats, *, excess: Floats | float = 0.0) -> dict[str, Floats]:
     """Return all distances that the column's kind allows; one a row where counts are matrices.
 
     The population stability index (Siddiqi 2006) is the symmetric Kullback-Leibler divergence in nats, half a row
@@ -165,7 +171,7 @@ def distances(column: DriftColumn, before: Floats, now: Floats, *, excess: float
         column: Gives the bins a meaning.
         before: Counts of the reference, bins last.
         now: Counts of the window, bins last.
-        excess: What `DriftColumn.excess` says of the window.
+        excess: What `DriftColumn.excess` says of the window, or of each window.
     """
     groups = column.groups()
     old, new = _shares(_grouped(before, groups)), _shares(_grouped(now, groups))
@@ -200,6 +206,34 @@ def _number_bins(values: pd.Series[Any]) -> DriftColumn:
     places = (float(edges[0]) - spread, float(edges[0]), *map(float, middles), float(edges[-1]))
     zeros = (0.0,) * len(places)
     return DriftColumn(kind="number", counts=(zeros,), edges=tuple(map(float, edges)), places=places, spread=spread)
+
+
+def _beyond(
+    column: DriftColumn, values: pd.Series[Any], weight: Floats, block: npt.NDArray[np.int64]
+) -> tuple[float, ...]:
+    """Return for each block how far its values lie beyond the ends of the others: what a fresh block would do."""
+    if column.kind != "number" or not column.edges:
+        return ()
+    numbers = np.where(values.notna(), _numbers(values), np.nan)
+    known, size = np.isfinite(numbers), int(block.max()) + 1
+    if size < 2:
+        return (0.0,)
+    low, high = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(low, block[known], numbers[known])
+    np.maximum.at(high, block[known], numbers[known])
+    others_low, others_high = _least_of_others(low), -_least_of_others(-high)
+    far = np.maximum(numbers - others_high[block], 0.0) + np.maximum(others_low[block] - numbers, 0.0)
+    summed = np.bincount(block, weights=np.where(np.isfinite(far), far, 0.0) * weight, minlength=size)
+    rows = np.maximum(np.bincount(block, weights=weight, minlength=size), 1e-12)
+    return tuple(float(one) for one in summed / rows / column.spread)
+
+
+def _least_of_others(values: Floats) -> Floats:
+    """Return for each place the smallest value of all others."""
+    smallest = np.argsort(values, kind="stable")[:2]
+    found = np.full(len(values), values[smallest[0]])
+    found[smallest[0]] = values[smallest[1]]
+    return found
 
 
 def _zeros(described: Any) -> tuple[float, ...]:

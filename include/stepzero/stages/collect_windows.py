@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stepzero.adapters.captured import ID, STATUS, count_captured, read_captured
+from stepzero.adapters.captured import ANSWERED, ID, STATUS, count_captured, read_captured
 from stepzero.adapters.labels import LABEL, join_labels, read_labels
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare
@@ -20,7 +20,6 @@ MOST_ROWS = 200_000
 """Rows of a window that are looked at; of more, those with the smallest hashes of their ids."""
 WINDOW = "_window"
 """Number of a row's window: 0 is the oldest."""
-ANSWERED = 200
 
 
 @stage(

@@ -25,6 +25,8 @@ from stepzero.stages.watch_results import rule_of
 
 MOST_BLOCKS = 90
 """Blocks of a window's length that are kept apart, the newest."""
+MOST_EXPLAINED = 8_000
+"""Rows whose scores are explained."""
 _HALF = 0.5
 ROWS_WITHOUT_TIME = 2_000
 """Rows of a window for the chart, where the reference does not tell how many a window has."""
@@ -70,7 +72,7 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
         "scored": workspace.write_frame("scored", held_out[kept]),
     }
     if monitors.attribution_drift is not None and explains_quickly(model.estimator):
-        moved = _attributions(model, held_out, monitors.attribution_drift.rows, seed)
+        moved = _attributions(model, held_out, monitors)
         outputs["attributions"] = workspace.write_frame("attributions", moved)
     power = _power(columns, monitors)
     if power is not None:
@@ -116,9 +118,19 @@ def _thinned(frame: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     return frame.iloc[chosen].reset_index(drop=True)
 
 
-def _attributions(model: ScoringModel, held_out: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
-    """Return how much each feature moves the scores of some held-out rows, twice as many as a window's."""
-    return attributions(model, _thinned(held_out, 2 * rows, seed), seed)
+def _attributions(model: ScoringModel, held_out: pd.DataFrame, monitors: Any) -> pd.DataFrame:
+    """Return how much each feature moves the scores of some held-out rows: of each block twice as many as a window's.
+
+    Block by block, as windows are explained; the newest blocks where there are many. Without time, of all together.
+    """
+    rows, seed = monitors.attribution_drift.rows, monitors.false_alarms.seed
+    numbers = np.sort(held_out[BLOCK].unique())[-max(MOST_EXPLAINED // (2 * rows), monitors.judged.of + 2) :]
+    thinned = [_thinned(held_out[held_out[BLOCK] == number], 2 * rows, seed) for number in numbers]
+    blocks = [one for one in thinned if len(one) >= FEWEST_ROWS]
+    if len(blocks) < monitors.judged.of + 2:
+        return attributions(model, _thinned(held_out, 2 * rows, seed), seed).assign(**{BLOCK: 0})
+    told = [attributions(model, one, seed).assign(**{BLOCK: place}) for place, one in enumerate(blocks)]
+    return pd.concat(told, ignore_index=True)
 
 
 def _power(columns: Reference, monitors: Any) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.captured import ANSWERED, STATUS
 from stepzero.adapters.derived import derived
 from stepzero.adapters.registry_records import read_registration
 from stepzero.adapters.spark import quoted, read_dataset, text_of
@@ -43,7 +44,9 @@ def batch_skew(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
 
 @stage(sections=("skew",), plan=("champion",))
 def captured_skew(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
-    """Judge captured requests: rows as the model takes them, in the output ``captured`` of the input of that name.
+    """Judge captured requests: the output ``captured`` of the input of that name, as `collect_windows` brings it.
+
+    A request that was refused has no features to compare; how many were is what `watch_data_quality` judges.
 
     Raises:
         InputError: The rows and the baseline share no column.
@@ -52,6 +55,10 @@ def captured_skew(use_case: Any, inputs: dict[str, StageInput], workspace: Works
     if baseline is None:
         return _unjudged(reason)
     rows = workspace.read_frame(inputs["captured"].output("captured"))
+    if STATUS in rows:
+        rows = rows[rows[STATUS] == ANSWERED].reset_index(drop=True)
+    if rows.empty:
+        return _unjudged("no request was answered")
     subject = f"{len(rows)} captured requests against the training rows of {_champion(use_case, workspace)}"
     return _judged(baseline, rows, use_case, workspace, subject)
 

@@ -33,6 +33,7 @@ def triage(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
         "retrain": entry.model_dump(mode="json") if entry else None,
         "incident": incident.number if incident else None,
         "tell": is_new,
+        "fired": asked.fired,
     }
     verdict = Verdict(
         outcome=Outcome.PASS,
@@ -71,6 +72,11 @@ class _Asked:
         """Return the signals of all monitors, in the order of their names."""
         told = [one for name in sorted(self.inputs) for one in self.inputs[name].values.get("signals", [])]
         return [Signal(**one) for one in told]
+
+    @property
+    def fired(self) -> list[str]:
+        """Return the monitors that saw something, the first one by name first: their pages say what."""
+        return [one.values["monitor"] for _, one in sorted(self.inputs.items()) if one.values.get("signals")]
 
     def state(self) -> State:
         store, name, now = self.workspace.store, self.use_case.name, datetime.fromisoformat(self.workspace.plan.as_of)

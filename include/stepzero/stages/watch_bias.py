@@ -16,6 +16,7 @@ from stepzero.core.stages import StageInput, StageResult, stage
 from stepzero.learning.bias import find_groups, is_favourable, judge_bias, report_after
 from stepzero.learning.drift import FEWEST_ROWS
 from stepzero.learning.triage import Signal
+from stepzero.learning.watch_pictures import ratios_picture
 from stepzero.learning.window_values import Rows, columns_of, judge_values
 from stepzero.measures.quality import Finding
 from stepzero.stages.watch_results import Seen, result_of, rule_of, unwatched, watched_by, windows_of
@@ -30,20 +31,20 @@ def watch_bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
     """
     watched, why = watched_by(use_case.name, workspace)
     if watched is None:
-        return unwatched("bias", why)
+        return unwatched("bias", why, workspace)
     monitors, bias = use_case.monitors, use_case.bias
     rows = workspace.read_frame(inputs["collected"].output("captured"))
     gone = [name for name in bias.facets if name not in rows.columns]
     if gone:
-        return unwatched("bias", f"{', '.join(gone)}: no feature, so it is not captured")
+        return unwatched("bias", f"{', '.join(gone)}: no feature, so it is not captured", workspace)
     windows = [one for one in windows_of(rows, monitors.judged.of, watched.version) if len(one) >= FEWEST_ROWS]
     if len(windows) < monitors.judged.at_least:
-        return unwatched("bias", f"{len(windows)} of {monitors.judged.at_least} windows have enough rows")
+        return unwatched("bias", f"{len(windows)} of {monitors.judged.at_least} windows have enough rows", workspace)
     threshold = read_registration(workspace.store, use_case.name, watched.version).threshold
     reference = workspace.read_frame(watched.files["scored"])
     if DECISION not in reference:  # of a version that was registered before decisions were kept
         reference = reference.assign(**{DECISION: (reference["_score"] >= threshold).astype(np.float64)})
-    findings, signals, metrics = _differences(use_case, reference, windows)
+    findings, signals, metrics, ratios = _differences(use_case, reference, windows)
     limited = _limits(use_case, inputs["collected"], watched.version, workspace)
     findings += limited
     signals += [
@@ -57,6 +58,8 @@ def watch_bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
         findings=findings,
         signals=signals,
         metrics=metrics,
+        picture=ratios_picture(ratios, "Groups, as far from the reference as is allowed at 1", "change of DPPL"),
+        alt="change of each group's difference in favourable decisions, window by window",
         note="DPPL: share of favourable decisions of all others minus the group's. With ripe labels, every metric that "
         "has a limit under bias.limits.after is judged, too.",
     )
@@ -65,11 +68,12 @@ def watch_bias(use_case: Any, inputs: dict[str, StageInput], workspace: Workspac
 
 def _differences(
     use_case: Any, reference: pd.DataFrame, windows: list[pd.DataFrame]
-) -> tuple[list[Finding], list[Signal], dict[str, float]]:
+) -> tuple[list[Finding], list[Signal], dict[str, float], dict[str, list[float]]]:
+    """Return findings, signals, the newest differences, and how far each window's is away, in units of its limit."""
     monitors, bias = use_case.monitors, use_case.bias
     wanted = bool(is_favourable(pd.Series([use_case.problem.positive]), bias.favourable)[0])
     groups = [(group.facet, group.value) for group in find_groups(reference, bias)]
-    findings, signals, metrics = [], [], {}
+    findings, signals, metrics, ratios = [], [], {}, {}
     for place, (facet, value) in enumerate(groups):
         difference = _Difference(bias, place, wanted)
         before, now = difference(columns_of(reference)), difference(columns_of(windows[-1]))
@@ -83,10 +87,11 @@ def _differences(
             passed=not judged.fires,
         )
         findings.append(finding)
+        ratios[f"{facet} = {value}"] = [-value / max(-judged.low, 1e-12) for value in judged.values]
         metrics[f"DPPL.{facet}.{value}".replace(" ", "_")] = now
         if judged.fires:
             signals.append(Signal(kind="bias_drift", column=facet, sentence=finding.reason().sentence()))
-    return findings, signals, metrics
+    return findings, signals, metrics, ratios
 
 
 class _Difference:

@@ -13,7 +13,6 @@ from stepzero.learning.drift import FEWEST_ROWS, ColumnDrift, judge_columns, sel
 from stepzero.learning.triage import Signal
 from stepzero.learning.two_samples import Told, classifier_test
 from stepzero.learning.watch_pictures import columns_picture
-from stepzero.measures.false_alarms import level_of_window
 from stepzero.measures.quality import Finding
 from stepzero.stages.watch_results import (
     Seen,
@@ -42,11 +41,11 @@ def watch_data_drift(use_case: Any, inputs: dict[str, StageInput], workspace: Wo
     """
     watched, why = watched_by(use_case.name, workspace)
     if watched is None:
-        return unwatched("data_drift", why)
+        return unwatched("data_drift", why, workspace)
     monitors, section = use_case.monitors, use_case.monitors.data_drift
     windows, few = _windows(inputs["collected"], monitors, workspace)
     if few:
-        return unwatched("data_drift", few)
+        return unwatched("data_drift", few, workspace)
     columns = select_columns(watched.columns, section.columns, section.ignore, "monitors.data_drift")
     rule = rule_of(monitors, section, share=_SHARED if section.multivariate else 1.0)
     drifts = judge_columns(columns, windows, rule)
@@ -79,11 +78,11 @@ def watch_prediction_drift(use_case: Any, inputs: dict[str, StageInput], workspa
     """Judge the champion's scores against those that it gave to held-out rows."""
     watched, why = watched_by(use_case.name, workspace)
     if watched is None:
-        return unwatched("prediction_drift", why)
+        return unwatched("prediction_drift", why, workspace)
     monitors, section = use_case.monitors, use_case.monitors.prediction_drift
     windows, few = _windows(inputs["collected"], monitors, workspace, version=watched.version)
     if few:
-        return unwatched("prediction_drift", few)
+        return unwatched("prediction_drift", few, workspace)
     scores = [pd.DataFrame({"score": rows[SCORE]}) for rows in windows]
     (drift,) = judge_columns({"score": watched.score}, scores, rule_of(monitors, section))
     seen = Seen(
@@ -116,12 +115,11 @@ def _together(
     watched: Watched, names: list[str], windows: list[pd.DataFrame], monitors: Any, workspace: Workspace
 ) -> Told:
     sample = workspace.read_frame(watched.files["sample"])
-    level = level_of_window(level_of(monitors) * _SHARED, windows=monitors.judged.of, at_least=monitors.judged.at_least)
     judged = [rows for rows in windows if len(rows) >= FEWEST_ROWS]
     return classifier_test(
         sample[[*names, "_block"]],
         judged,
-        level=level,
+        level=level_of(monitors) * _SHARED,
         at_least=monitors.judged.at_least,
         draws=_CHANCE_DRAWS,
         seed=monitors.false_alarms.seed,

@@ -16,6 +16,7 @@ from stepzero.learning.attributions import agreement, attributions
 from stepzero.learning.drift import FEWEST_ROWS
 from stepzero.learning.model import load_model
 from stepzero.learning.triage import LOSS, PREDICTED_LOSS, Signal
+from stepzero.learning.two_samples import BLOCK
 from stepzero.learning.watch_pictures import values_picture
 from stepzero.learning.window_values import (
     Fallen,
@@ -36,7 +37,7 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
     """Judge labelled windows that are ripe; until there are enough of them, say so, and what the scores promise."""
     watched, why = watched_by(use_case.name, workspace)
     if watched is None:
-        return unwatched("model_quality", why)
+        return unwatched("model_quality", why, workspace)
     monitors, collected = use_case.monitors, inputs["collected"]
     section, version = monitors.model_quality, watched.version
     threshold = read_registration(workspace.store, use_case.name, version).threshold
@@ -74,14 +75,15 @@ def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], worksp
     """Judge whether the features keep their order of importance, by SHAP values of each window's rows."""
     watched, why = watched_by(use_case.name, workspace)
     if watched is None:
-        return unwatched("attribution_drift", why)
+        return unwatched("attribution_drift", why, workspace)
     if "attributions" not in watched.files:
         why = f"version {watched.version} has no attributions: its model is explained too slowly for hundreds of rows"
-        return unwatched("attribution_drift", why)
+        return unwatched("attribution_drift", why, workspace)
     monitors, section = use_case.monitors, use_case.monitors.attribution_drift
     windows = _answered(inputs["collected"], watched.version, monitors, workspace)
     if len(windows) < monitors.judged.at_least:
-        return unwatched("attribution_drift", f"{len(windows)} of {monitors.judged.at_least} windows have enough rows")
+        few = f"{len(windows)} of {monitors.judged.at_least} windows have enough rows"
+        return unwatched("attribution_drift", few, workspace)
     registration = read_registration(workspace.store, use_case.name, watched.version)
     fallen, order = _order(watched, registration, windows, monitors, workspace)
     finding = _finding(section.by, fallen, None)
@@ -162,20 +164,22 @@ def _order(
 ) -> tuple[Fallen, list[str]]:
     """Return how well the features keep their order, and their order now.
 
-    The old order is that of every second explained row; chance is drawn from the others.
+    The old order is that of every second explained row; chance is drawn from the others, in their blocks.
     """
     section, seed = monitors.attribution_drift, monitors.false_alarms.seed
     model = load_model(workspace.store, registration.reference)
     moved = workspace.read_frame(watched.files["attributions"])
-    names = list(moved.columns)
-    before = moved.iloc[::2].to_numpy().mean(axis=0)
+    if BLOCK not in moved:  # of a version that was registered before blocks were kept
+        moved[BLOCK] = 0
+    names = [name for name in moved.columns if name != BLOCK]
+    before = moved.iloc[::2][names].to_numpy().mean(axis=0)
     chosen = [rows.sample(min(section.rows, len(rows)), random_state=seed)[list(model.features)] for rows in windows]
     explained = [attributions(model, rows, seed)[names] for rows in chosen]
 
     def value(rows: Rows) -> float:
         return agreement(before, np.array([rows[name].mean() for name in names]), section.by)
 
-    others = moved.iloc[1::2].assign(_weight=1.0, _block=0)
+    others = moved.iloc[1::2].assign(_weight=1.0)
     fallen = judge_values(value, others, explained, rule_of(monitors), section.smallest)
     now = explained[-1].to_numpy().mean(axis=0)
     return fallen, [names[at] for at in np.argsort(-now, kind="stable")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters import pages
-from stepzero.adapters.captured import STATUS, VERSION
+from stepzero.adapters.captured import ANSWERED, STATUS, VERSION
 from stepzero.adapters.registry_records import read_registration
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, StageInput, StageResult
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from stepzero.adapters.workspace import Workspace
 
-WINDOW, ANSWERED = "_window", 200
+WINDOW = "_window"
 _STATES: dict[Outcome, pages.State] = {Outcome.PASS: "good", Outcome.NOT_YET: "warning", Outcome.FAIL: "bad"}
 
 
@@ -109,9 +109,9 @@ def level_of(monitors: Any) -> float:
     )
 
 
-def unwatched(monitor: str, why: str) -> StageResult:
-    """Return what a monitor says where there is nothing to compare with."""
-    return _result(Seen(monitor=monitor, subject=_title(monitor), not_yet=why), {})
+def unwatched(monitor: str, why: str, workspace: Workspace) -> StageResult:
+    """Return what a monitor says where there is nothing to compare with, or too little: never that all is well."""
+    return result_of(Seen(monitor=monitor, subject=_title(monitor), not_yet=why), workspace)
 
 
 def result_of(seen: Seen, workspace: Workspace) -> StageResult:
@@ -119,25 +119,22 @@ def result_of(seen: Seen, workspace: Workspace) -> StageResult:
     verdict = seen.verdict
     workspace.log.info("%s", _text(seen.findings, verdict))
     page = workspace.write_file("page.html", _page(seen, verdict))
-    return _result(seen, {"page": page})
+    name = f"watch.{seen.monitor}"
+    metrics = {f"{name}.fired": float(verdict.outcome is Outcome.FAIL)} | {
+        f"{name}.{metric}": float(value) for metric, value in seen.metrics.items()
+    }
+    tags = {f"{name}.outcome": str(verdict.outcome), f"{name}.sentence": verdict.sentence()[:4000]}
+    values = {"monitor": seen.monitor, "signals": [one.to_json() for one in seen.signals], **seen.values}
+    record = Record(metrics=metrics, tags=tags, files={f"watch/{seen.monitor}.html": "page.html"})
+    return StageResult(
+        outputs={"page": page}, values=values, verdict=verdict, summary=verdict.sentence(), records=(record,)
+    )
 
 
 def span_of(collected: StageInput) -> str:
     """Return the newest window's span as a person reads it."""
     newest = collected.values["windows"][-1]
     return f"{newest['start'][:16]} to {newest['end'][:16]}"
-
-
-def _result(seen: Seen, outputs: dict[str, Reference]) -> StageResult:
-    verdict, name = seen.verdict, f"watch.{seen.monitor}"
-    metrics = {f"{name}.fired": float(verdict.outcome is Outcome.FAIL)} | {
-        f"{name}.{metric}": float(value) for metric, value in seen.metrics.items()
-    }
-    tags = {f"{name}.outcome": str(verdict.outcome), f"{name}.sentence": verdict.sentence()[:4000]}
-    files = {f"watch/{seen.monitor}.html": "page.html"} if outputs else {}
-    values = {"monitor": seen.monitor, "signals": [one.to_json() for one in seen.signals], **seen.values}
-    record = Record(metrics=metrics, tags=tags, files=files)
-    return StageResult(outputs=outputs, values=values, verdict=verdict, summary=verdict.sentence(), records=(record,))
 
 
 def _page(seen: Seen, verdict: Verdict) -> bytes:

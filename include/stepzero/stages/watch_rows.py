@@ -7,8 +7,9 @@ from typing import Any
 from stepzero.adapters.captured import REFUSED
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult, stage
-from stepzero.learning.incidents import Found, missing_values, refusals, unit_changes, volume
+from stepzero.learning.incidents import Found, missing_values, refusals, unit_changes, usual_volume, volume
 from stepzero.learning.triage import Signal
+from stepzero.learning.watch_pictures import volume_picture
 from stepzero.measures.quality import Finding
 from stepzero.stages.watch_results import Seen, result_of, span_of, watched_by, windows_of
 
@@ -45,9 +46,16 @@ def watch_data_quality(use_case: Any, inputs: dict[str, StageInput], workspace: 
         signals=signals,
         not_yet=not_yet,
         metrics={"rows": counts["rows"], "refused": counts["refused"]},
+        picture=_picture([*collected.values["before"], counts["rows"] + counts["refused"]], section.volume),
+        alt="requests of each window, and how many are allowed",
         note="Judged on the newest window alone. Rules are those of the quality gate, measured by Deequ.",
     )
     return result_of(seen, workspace)
+
+
+def _picture(counts: list[int], asked: Any) -> bytes | None:
+    usual = usual_volume(counts[:-1])
+    return None if usual is None else volume_picture(counts, asked.drop * usual, asked.surge * usual)
 
 
 def _broken_rules(answered: Any, section: Any, workspace: Workspace) -> tuple[list[Finding], list[Signal]]:

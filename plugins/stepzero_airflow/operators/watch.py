@@ -108,16 +108,17 @@ class FollowOperator(BaseOperator):
         values = values_of(open_store(load_environment()), self.decided)
         if values.get("tell"):
             number = values.get("incident")
-            self.say(context, f"{self.use_case}, incident {number}: {'; '.join(values['reasons'])}")
+            sentence = f"{self.use_case}, incident {number}: {'; '.join(values['reasons'])}"
+            self.say(context, sentence, values.get("fired", []))
         elif values.get("incident") is not None:
             self.log.info("incident %s goes on; people were told of it", values["incident"])
         return str(self.decided["summary"])
 
-    def say(self, context: Context, sentence: str) -> None:
-        """Tell all who are named for a monitor that fired."""
+    def say(self, context: Context, sentence: str, fired: Sequence[str]) -> None:
+        """Tell all who are named for a monitor that fired, with the pages, and their pictures, of those that did."""
         noted = context["ti"].xcom_pull(task_ids=self.plan_task, key="links") or {}
         mlflow = noted.get("mlflow", "")
-        pages = {"Triage": page_address(mlflow, "triage"), "Drift, with picture": page_address(mlflow, "data_drift")}
+        pages = {one.replace("_", " ").capitalize(): page_address(mlflow, one) for one in ("triage", *fired)}
         links = {"Run": noted.get("airflow", ""), **pages}
         tell(Message(event="fired_monitor", sentence=sentence, links=links), context, self.use_case)
 
@@ -144,10 +145,11 @@ class RetrainOperator(FollowOperator):
         from airflow.sdk.exceptions import DagRunTriggerException
         from airflow.sdk.timezone import utcnow
 
-        entry = values_of(open_store(load_environment()), self.decided)["retrain"]
+        values = values_of(open_store(load_environment()), self.decided)
+        entry = values["retrain"]
         link = run_link(load_environment().airflow.uri, self.training, entry["dag_run"])
         self.log.info("retrain %s: %s", entry["number"], link)
-        self.say(context, f"{self.use_case}, retrain {entry['number']} begins: {entry['why']}")
+        self.say(context, f"{self.use_case}, retrain {entry['number']} begins: {entry['why']}", values.get("fired", []))
         raise DagRunTriggerException(
             trigger_dag_id=self.training,
             dag_run_id=entry["dag_run"],
