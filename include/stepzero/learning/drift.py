@@ -169,8 +169,8 @@ def chance_distances(column: DriftColumn, rows: int, drawn: Draws, seed: int) ->
         chances = now[small] / now[small].sum(axis=-1, keepdims=True)
         now[small] = generator.multinomial(rows, _to_one(chances))
     # A window's own values made the ends of the reference: what lies beyond those of the others is told beforehand.
-    excess = np.asarray(column.beyond)[drawn.windows] if column.beyond else 0.0
-    return distances(column, (drawn.reference @ blocks)[:, None, :], now, excess=excess)
+    beyond = np.asarray(column.beyond or (0.0,) * len(blocks))[drawn.windows]
+    return distances(column, (drawn.reference @ blocks)[:, None, :], now, excess=beyond)
 
 
 def select_columns(reference: Reference, columns: Sequence[str] | None, ignore: Sequence[str], place: str) -> Reference:
