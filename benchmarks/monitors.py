@@ -89,7 +89,7 @@ def one(rows: int, features: int, repeats: int, python: Path | None) -> dict[str
 
     def whole() -> None:
         judge_columns(columns, [window] * 3, rule)
-        classifier_test(sample, [window] * 3, level=rule.level, at_least=rule.at_least, draws=20, seed=rule.seed)
+        classifier_test(sample, [window] * 3, level=rule.level, at_least=rule.at_least, draws=12, seed=rule.seed)
 
     ours = measure()
     case: dict[str, Any] = {"rows": rows, "features": features}

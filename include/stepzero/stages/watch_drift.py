@@ -26,8 +26,8 @@ from stepzero.stages.watch_results import (
     windows_of,
 )
 
-_CHANCE_DRAWS = 20
-"""How often the classifier is tried on what chance alone makes."""
+_CHANCE_DRAWS = 12
+"""How often the classifier is tried on what chance alone makes, on as many windows as are judged."""
 _SHARED = 0.5
 """Of the monitor's budget: columns one by one, and all together."""
 
