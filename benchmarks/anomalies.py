@@ -4,8 +4,11 @@
 
 Six months of simulated card transactions become 183 daily batches in one Spark session. Every rule is alone: its
 history is what it accepted itself, so a rule that locks itself out shows it. Then each fault is injected into
-single days, judged by the history before that day. Measuring and judging are the functions that the gate calls.
-The last line is JSON.
+single days, judged by the history before that day. A fault counts as found where the same rule lets that day pass as
+it was: a rule that flags every day finds nothing. Measuring and judging are the functions that the gate calls.
+
+Deequ's own strategies judge the same series as ours do, every day that has a history: told is how many verdicts are
+the same. Rules that the use case declares are marked *. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -14,20 +17,22 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _deequ_anomalies import detects, strategy_of
 from pydantic import TypeAdapter
 
 from stepzero.adapters.deequ_metrics import measure_metrics
 from stepzero.adapters.spark import start_session
 from stepzero.spec.anomalies import KnownAnomaly
-from stepzero.spec.load import load_environment
+from stepzero.spec.load import load_environment, load_use_case
 from stepzero.spec.plan import Batch, HistoryPoint
-from stepzero.stages.quality_anomalies import judge_anomalies
+from stepzero.stages.quality_anomalies import compared_values, judge_anomalies
 
 DATA = Path(__file__).parents[2] / "shared/data/simulated_transactions/transactions_2018-04_to_2018-09.parquet"
 DAYS_A_MONTH = 365.25 / 12
@@ -94,12 +99,27 @@ class Meter:
         return measured
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What one rule, alone, said of all days."""
+
+    severity: str
+    flagged: list[str] = field(default_factory=list)
+    """Clean days."""
+    passed: list[str] = field(default_factory=list)
+    """Days with faults that it lets pass as they were."""
+    found: dict[str, list[str]] = field(default_factory=dict)
+    """Of those, by fault, the days that it flags with the fault."""
+    as_deequ: tuple[int, int] | None = None
+    """Days on which Deequ's strategy gives the same verdict, and days with a history; None: it has no such strategy."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--fault-days", type=int, default=8)
     given = parser.parse_args()
-    rules = {name: TypeAdapter(KnownAnomaly).validate_python(rule) for name, rule in RULES.items()}
+    rules = all_rules()
     frame = pd.read_parquet(given.data)
     days = {str(day): rows for day, rows in frame.groupby(frame[TIME].dt.date)}
     names = list(days)
@@ -111,14 +131,22 @@ def main() -> None:
             fault: {day: meter.measure(inject(days[day], days[names[names.index(day) - 1]])) for day in chosen}
             for fault, inject in FAULTS.items()
         }
+        table = {name: judge_rule(meter.session, rule, clean, broken) for name, rule in rules.items()}
         meter.session.stop()
-    table = {name: judge_rule(rule, clean, broken) for name, rule in rules.items()}
-    show(table, len(names), len(chosen))
-    print(json.dumps(figures(table, len(names), len(chosen), meter.seconds)))
+    show(table, len(names))
+    print(json.dumps(figures(table, len(names), chosen, meter.seconds)))
 
 
-def judge_rule(rule: Any, clean: dict[str, Any], broken: dict[str, Any]) -> dict[str, Any]:
-    """Return the clean days that a rule flags, and how many faulty days of each kind."""
+def all_rules() -> dict[str, Any]:
+    """Return the rules by name; those of the use case are marked."""
+    named = {name: TypeAdapter(KnownAnomaly).validate_python(rule) for name, rule in RULES.items()}
+    for rule in load_use_case("simulated_transactions").quality.anomalies:
+        named[f"* {rule.key}, {rule.strategy}"] = rule
+    return named
+
+
+def judge_rule(session: Any, rule: Any, clean: dict[str, Any], broken: dict[str, Any]) -> Judged:
+    """Let a rule judge all clean days in their order, then each faulty day by the history before it."""
     accepted: list[HistoryPoint] = []
     before: dict[str, list[HistoryPoint]] = {}
     flagged = []
@@ -128,46 +156,87 @@ def judge_rule(rule: Any, clean: dict[str, Any], broken: dict[str, Any]) -> dict
             accepted.append(HistoryPoint(partition=day, values=metrics))
         else:
             flagged.append(day)
+    passed = sorted({day for days in broken.values() for day in days} - set(flagged))
     found = {
-        fault: sum(not passes(rule, day, metrics, before[day]) for day, metrics in days.items())
+        fault: [day for day in passed if not passes(rule, day, days[day], before[day])]
         for fault, days in broken.items()
     }
-    return {"flagged": flagged, "found": found}
+    as_deequ = compare(session, rule, clean, before)
+    return Judged(severity=rule.severity, flagged=flagged, passed=passed, found=found, as_deequ=as_deequ)
 
 
 def passes(rule: Any, day: str, metrics: dict[str, float], history: list[HistoryPoint]) -> bool:
-    batch = Batch(partition=day, digest=day, files=())
-    (judged,) = judge_anomalies([rule], metrics, history, batch)
+    (judged,) = judge_anomalies([rule], metrics, history, as_batch(day))
     return judged.passed
 
 
-def show(table: dict[str, Any], days: int, faulty: int) -> None:
+def as_batch(day: str) -> Batch:
+    return Batch(partition=day, digest=day, files=())
+
+
+def compare(session: Any, rule: Any, clean: dict[str, Any], before: dict[str, Any]) -> tuple[int, int] | None:
+    """Count the days on which Deequ's own strategy says what ours does; a tolerance is ours alone and left out."""
+    strategy = strategy_of(session, rule)
+    if strategy is None:
+        return None
+    plain = rule.model_copy(update={"tolerance": 0})
+    same = compared = 0
+    for day, metrics in clean.items():
+        (judged,) = judge_anomalies([plain], metrics, before[day], as_batch(day))
+        if not judged.bounds.known or judged.observed is None:
+            continue
+        series = [*compared_values(plain, before[day], as_batch(day)), judged.observed]
+        same += detects(session, strategy, series) != judged.passed
+        compared += 1
+    return same, compared
+
+
+def a_month(row: Judged, days: int) -> float:
+    return round(len(row.flagged) / days * DAYS_A_MONTH, 2)
+
+
+def show(table: dict[str, Judged], days: int) -> None:
     lines = {
         name: {
-            "clean days flagged": len(row["flagged"]),
-            "a month": round(len(row["flagged"]) / days * DAYS_A_MONTH, 2),
-            **{fault.replace("_", " "): f"{number}/{faulty}" for fault, number in row["found"].items()},
+            "": row.severity,
+            "clean days flagged": len(row.flagged),
+            "a month": a_month(row, days),
+            **{fault.replace("_", " "): f"{len(found)}/{len(row.passed)}" for fault, found in row.found.items()},
+            "as Deequ": "-" if row.as_deequ is None else "{}/{}".format(*row.as_deequ),
         }
         for name, row in table.items()
     }
-    print(f"{days} daily batches; faults injected into {faulty} days each")
+    print(
+        f"{days} daily batches; of the days with a fault, those flagged, of those that the same rule passes without it"
+    )
     print(pd.DataFrame(lines).T.to_string())
     for name, row in table.items():
-        if row["flagged"]:
-            print(f"{name} flags {', '.join(row['flagged'][:8])}{' ...' if len(row['flagged']) > 8 else ''}")
+        if row.flagged:
+            print(f"{name} flags {', '.join(row.flagged[:8])}{' ...' if len(row.flagged) > 8 else ''}")
 
 
-def figures(table: dict[str, Any], days: int, faulty: int, seconds: list[float]) -> dict[str, Any]:
+def figures(table: dict[str, Judged], days: int, chosen: list[str], seconds: list[float]) -> dict[str, Any]:
+    shipped = {name: row for name, row in table.items() if name.startswith("*")}
+    refusing = [row for row in shipped.values() if row.severity == "error"]
     return {
         "days": days,
-        "fault_days": faulty,
+        "fault_days": len(chosen),
         "median_seconds_a_day": round(float(np.median(seconds)), 2),
-        "false_alarms_a_month": {
-            name: round(len(row["flagged"]) / days * DAYS_A_MONTH, 2) for name, row in table.items()
-        },
-        "found": {name: row["found"] for name, row in table.items()},
-        "faults_found_by_some_rule": {fault: max(row["found"][fault] for row in table.values()) for fault in FAULTS},
+        "clean_days_flagged": {name: len(row.flagged) for name, row in table.items()},
+        "false_alarms_a_month": {name: a_month(row, days) for name, row in table.items()},
+        "found": {name: {fault: len(found) for fault, found in row.found.items()} for name, row in table.items()},
+        "days_judged": {name: len(row.passed) for name, row in table.items()},
+        "faults_found_by_some_rule": {fault: found_by(table.values(), fault) for fault in FAULTS},
+        "faults_found_by_the_use_case": {fault: found_by(shipped.values(), fault) for fault in FAULTS},
+        "faults_refused_by_the_use_case": {fault: found_by(refusing, fault) for fault in FAULTS},
+        "clean_days_refused_by_the_use_case": len({day for row in refusing for day in row.flagged}),
+        "as_deequ": {name: list(row.as_deequ) for name, row in table.items() if row.as_deequ is not None},
     }
+
+
+def found_by(rows: Iterable[Judged], fault: str) -> int:
+    """Count the days whose fault some rule finds."""
+    return len({day for row in rows for day in row.found[fault]})
 
 
 if __name__ == "__main__":

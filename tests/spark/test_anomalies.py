@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stepzero.adapters.history import entries
+from stepzero.adapters.history import Entry, enter, entries
 from stepzero.core.errors import RuleError
 from stepzero.core.verdict import Outcome
 from stepzero.measures.anomalies import Bounds, change_bounds, normal_bounds, seasonal_bounds
 from stepzero.spec.use_case import UseCase
 from support.gate import NAME, SMALL, Gate, Judged, small
+from support.modules import load_module
+from support.stack import ROOT
 
+deequ_flags = load_module(ROOT / "benchmarks" / "_deequ_anomalies.py").detects
 SERIES: list[list[float]] = [
     [1000, 1010, 990, 1005, 995, 1001, 999, 1003, 1010],
     [1000, 1010, 990, 1005, 995, 1001, 999, 1003, 5000],
@@ -24,14 +27,6 @@ SERIES: list[list[float]] = [
     [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4999],
     [3, 1, 4, 1, 5, 9, 2, 6, 5.3],
 ]
-
-
-def deequ_flags(spark: Any, strategy: Any, series: list[float]) -> bool:
-    """Tell whether a strategy of Deequ's flags the last value, judged by those before it."""
-    jvm = spark._jvm
-    values = jvm.scala.collection.JavaConverters.asScalaBufferConverter([float(value) for value in series]).asScala()
-    last = len(series) - 1
-    return strategy.detect(values.toVector(), jvm.scala.Tuple2(last, last + 1)).size() > 0
 
 
 def flags(bounds: Bounds, series: list[float]) -> bool:
@@ -175,6 +170,26 @@ def test_each_anomaly_is_told_and_a_warning_changes_nothing(gate: Gate) -> None:
     assert shifted.outcome is Outcome.FAIL
     share = anomalies(shifted)["share of label = 1 where country = 'FR'"]
     assert (share["observed"], share["low"], share["high"]) == (1.0, None, 0.4)
+
+
+def test_a_season_is_judged_by_the_gate_over_days_that_are_missing(gate: Gate) -> None:
+    """Four weeks are in the history but for a Tuesday and the Sunday before the judged Monday, the 30th of March."""
+    week = [10, 11, 12, 13, 14, 4, 2]
+    sizes = {day: float(week[(day - 2) % 7] + day % 3 / 10) for day in range(2, 30)}
+    for day in set(sizes) - {10, 29}:
+        named = {"partition": f"2026-03-{day:02d}", "digest": str(day), "as_of": "2026-01-01T00:00:00", "run": "r"}
+        enter(gate.store, NAME, Entry(accepted=True, metrics={"size": sizes[day]}, **named))
+    rule = {"metric": "size", "strategy": "holt_winters"}
+    usual = judge_day(gate, 30, small(10), [rule])
+    filled = [sizes[3] if day == 10 else sizes[22] if day == 29 else size for day, size in sizes.items()]
+    expected = seasonal_bounds(filled, season=7, deviations=5)
+    told = anomalies(usual)["size"]
+    assert (told["low"], told["high"]) == pytest.approx((expected.low, expected.high))
+    assert (usual.outcome, told["points"], told["needed"]) == (Outcome.PASS, 26, 14)
+    assert "size (holt winters): 10, within " in usual.text("report")
+    sundays = judge_day(gate, 30, small(2), [rule])
+    assert sundays.outcome is Outcome.FAIL
+    assert sundays.reasons["holt_winters"].bound.endswith("(from 26 accepted batches)")
 
 
 def test_rows_that_were_set_aside_are_not_in_the_history(gate: Gate) -> None:
