@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
 
 from stepzero.adapters.ledger import make_batch
 from stepzero.adapters.profile_texts import pattern_of
 from stepzero.adapters.store import Store
+from stepzero.cli.app import app
 from stepzero.cli.suggest import render
 from stepzero.core.errors import InputError
 from stepzero.core.verdict import Outcome, Verdict
@@ -199,6 +202,34 @@ def test_json_that_is_no_lines_is_refused(tmp_path: Path, environment: Environme
 def test_patterns_of_shapes() -> None:
     assert pattern_of("A+9.a", repeated=False) == r"[A-Z]\+\d\.[a-z]"
     assert pattern_of("A++9+", repeated=True) == r"[A-Z]+\+\d+"
+
+
+def command(*words: str, status: int = 0) -> Result:
+    done = CliRunner().invoke(app, ["suggest", *words])
+    assert done.exit_code == status, done.output
+    return done
+
+
+def test_the_command_replaces_no_file_and_names_one_that_is_missing(tmp_path: Path) -> None:
+    file, target = tmp_path / "orders.csv", tmp_path / "orders.yaml"
+    file.write_text("a\n1\n")
+    target.write_text("name: mine\n")
+    refused = command(str(file), "--write", str(target), status=1).stderr
+    assert f"--write {target}: got a file is there. Allowed: a new file. Do: remove it, or name another" in refused
+    assert target.read_text() == "name: mine\n"
+    assert "file nowhere.csv: got missing" in command("nowhere.csv", status=1).stderr
+
+
+def test_a_file_that_fails_by_its_own_rules_ends_with_the_status_of_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file that is known does: what the gate said of it decides the exit status, and the draft is still printed."""
+    file = tmp_path / "orders.csv"
+    file.write_text("a\n1\n")
+    verdict = Verdict(outcome=Outcome.QUARANTINE, subject="batch b", reasons=())
+    drafted = Suggested(name="orders", source=None, rules=(), anomalies=(), verdict=verdict)
+    monkeypatch.setattr("stepzero.execution.suggest.suggest_for", lambda *_: drafted)
+    assert "# Checked by the gate: QUARANTINE: batch b." in command(str(file), status=10).stdout
 
 
 @pytest.mark.skipif(not CLAIMS.exists(), reason="the real claims are not here (../shared/data)")

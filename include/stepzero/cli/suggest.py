@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 import yaml
 
 from stepzero.core.errors import DONE, VERDICT_NO, InputError, bare
+from stepzero.core.logs import configure
 from stepzero.core.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def suggest(
         raise InputError(
             f"--write {write}", value=bare("a file is there"), allowed="a new file", action="remove it, or name another"
         )
+    # Standard output is the use case and nothing else: `stepzero suggest FILE > NAME.yaml`.
+    configure(stream=sys.stderr)
     suggested = suggest_for(file.resolve(), use_case_name(name or file.name), target, load_environment())
     text = render(suggested, file.name)
     if write is None:
