@@ -72,8 +72,8 @@ def card_table(frame: pd.DataFrame | None = None, **sections: Any) -> Table:
 
 
 def cards(**sections: Any) -> UseCase:
-    """Return the shipped use case with some sections replaced."""
-    data = load_use_case("credit_card_fraud").model_dump(mode="json", by_alias=True)
+    """Return the shipped use case without its recipes, which need not fit to the sections that are replaced."""
+    data = load_use_case("credit_card_fraud").model_dump(mode="json", by_alias=True) | {"recipes": {}}
     for name, section in sections.items():
         data[name] = {**data[name], **section} if isinstance(section, dict) and data.get(name) else section
     return UseCase.model_validate(data)
