@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from stepzero.adapters.store import Store
 from stepzero.cli.main import app
-from stepzero.cli.progress import summarise
 from stepzero.cli.run_results import RunResults, find_run
 from stepzero.core.errors import InputError
 from stepzero.spec.load import load_environment
@@ -217,12 +216,3 @@ def test_data_commands(store: Store, tmp_path: Path) -> None:
     assert store.read_text(landed) == path.read_text()
     kinds = CliRunner().invoke(app, ["data", "generate", "--bad", "list"]).output.split()
     assert "unknown_class" in kinds
-
-
-def test_mapped_tasks_are_one_line() -> None:
-    tasks = [
-        {"task_id": "train.tune", "map_index": index, "state": state, "start_date": "2", "duration": 1.5}
-        for index, state in enumerate(["success", "success", "running"])
-    ]
-    tasks.append({"task_id": "plan", "map_index": -1, "state": "success", "start_date": "1", "duration": 1.0})
-    assert summarise(tasks) == [("plan", "success", 1.0), ("train.tune", "2/3 success (1 running)", 4.5)]

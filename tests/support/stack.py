@@ -90,10 +90,11 @@ class Stack:
         return done
 
     def run(self, *arguments: str, expect: int | None = 0, timeout: float = 600) -> dict[str, Any]:
-        """Run the main job with `--json` and return its last line; None expects any verdict."""
+        """Run the main job with `--json`; return its last line, and what it said before. None expects any verdict."""
         done = self.command("run", "--json", *arguments, expect=expect, timeout=timeout)
-        result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return result
+        lines = done.stdout.strip().splitlines()
+        result: dict[str, Any] = json.loads(lines[-1])
+        return result | {"said": lines[:-1]}
 
     def token(self) -> str:
         """Return a bearer token of Airflow's administrator."""
@@ -107,6 +108,23 @@ class Stack:
         headers = {"Authorization": f"Bearer {self.token()}"}
         answer = httpx.request(method, f"{self.airflow_url}/api/v2{path}", headers=headers, timeout=60, **arguments)
         return answer.raise_for_status().json()
+
+    def mlflow(self, method: str, path: str, **arguments: Any) -> Any:
+        """Ask MLflow's REST API."""
+        answer = httpx.request(method, f"{self.mlflow_url}/api/2.0/mlflow{path}", timeout=30, **arguments)
+        return answer.raise_for_status().json()
+
+    def mlflow_runs(self, condition: str, use_case: str = "credit_card_fraud") -> list[dict[str, Any]]:
+        """Return the runs of a use case that satisfy a condition."""
+        experiment = self.mlflow("GET", "/experiments/get-by-name", params={"experiment_name": use_case})
+        body = {"experiment_ids": [experiment["experiment"]["experiment_id"]], "filter": condition, "max_results": 1000}
+        return list(self.mlflow("POST", "/runs/search", json=body).get("runs", []))
+
+    def artifacts(self, run: str, folder: str = "") -> set[str]:
+        """Return the paths of all files of a run in MLflow."""
+        found = self.mlflow("GET", "/artifacts/list", params={"run_id": run, "path": folder}).get("files", [])
+        deeper = [self.artifacts(run, file["path"]) for file in found if file["is_dir"]]
+        return {file["path"] for file in found if not file["is_dir"]}.union(*deeper)
 
     def tasks(self, run: str, dag: str = "credit_card_fraud") -> list[dict[str, Any]]:
         """Return the task instances of a run."""
