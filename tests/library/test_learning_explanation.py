@@ -191,7 +191,7 @@ def test_a_tree_is_drawn_without_the_system_program(monkeypatch: pytest.MonkeyPa
     assert picture == trees.tree_picture(found)
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="no Graphviz here: apt-get install graphviz")
+@pytest.mark.skipif(shutil.which("dot") is None, reason="NOT RUN: no Graphviz here: apt-get install graphviz")
 def test_a_tree_is_drawn_by_graphviz_where_it_is() -> None:
     found = trees.make_tree(_model("random_forest"), TRAIN, TEST, 7)
     assert trees.tree_picture(found).startswith(b"\x89PNG")

@@ -87,7 +87,7 @@ def test_full_disk_is_told_and_may_be_retried(
         os.geteuid()
         or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], check=False).returncode
     ):
-        pytest.skip("mounting a small file system needs root")
+        pytest.skip("NOT RUN: mounting a small file system needs root")
     try:
         monkeypatch.setenv("STEPZERO_HOME", str(tmp_path))
         store = Store(load_environment("local").store)
