@@ -113,29 +113,38 @@ def test_stage_command_tells_what_is_missing(installed: Installed) -> None:
     assert "plan of run none of late_parcels" in told.stdout + told.stderr
 
 
-def test_plain_airflow_loads_the_plugin_by_its_entry_point(installed: Installed) -> None:
-    told = installed.run("python", "-m", "airflow", "plugins", "--output", "json").stdout
+@pytest.fixture(scope="module")
+def plain_airflow(installed: Installed, package_index: None) -> Installed:
+    """An Airflow with the thin wheel and what the wheels say that they need, in locked versions, and nothing else."""
+    from stepzero.cli.lock import _uv
+
+    plain = Installed(installed.folder / "plain")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(plain.folder / "venv")], check=True)
+    lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    versions = re.findall(r"^[\w.-]+(?:\[[^]]*\])?==[^\\\n]+", lock, flags=re.MULTILINE)
+    constraints = plain.folder / "versions.txt"
+    constraints.write_text("\n".join(versions), encoding="utf-8")
+    python = ["--python", str(plain.bin / "python"), "--constraint", str(constraints)]
+    _uv(ROOT, ["install", "--quiet", *python, *map(str, installed.wheels)])
+    (plain.folder / "home").mkdir()
+    return plain
+
+
+def test_plain_airflow_loads_the_plugin_by_its_entry_point(plain_airflow: Installed) -> None:
+    site = next((plain_airflow.folder / "venv" / "lib").glob("python3.*/site-packages"))
+    heavy = ("pyspark", "pydeequ", "pandas", "numpy", "sklearn", "mlflow", "xgboost")
+    assert [name for name in heavy if (site / name).exists()] == []
+    told = plain_airflow.run("python", "-m", "airflow", "plugins", "--output", "json").stdout
     plugins = {plugin["name"]: plugin for plugin in json.loads(told[told.index("[") :])}
     assert "EntryPoint" in str(plugins["stepzero"]["source"])
     assert "stepzero-airflow" in str(plugins["stepzero"]["source"])
 
 
-# Importing one of these raises: as if only the light packages were installed beside Airflow.
-_BLOCK = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"pyspark", "pydeequ", "pandas", "numpy", "sklearn", "mlflow", "xgboost"}:
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
-"""
-
-
-def test_dag_of_somebody_else_parses_beside_a_plain_airflow(installed: Installed) -> None:
-    code = f"{_BLOCK}\nsys.argv = ['x', {str(PROJECT / 'dags' / 'late_parcels.py')!r}]\n"
-    code += "import runpy; print(sorted(runpy.run_path(sys.argv[1])['late_parcels']().task_dict))"
+def test_dag_of_somebody_else_parses_in_a_plain_airflow(plain_airflow: Installed) -> None:
+    code = f"sys.argv = ['x', {str(PROJECT / 'dags' / 'late_parcels.py')!r}]\n"
+    code = f"import runpy, sys\n{code}print(sorted(runpy.run_path(sys.argv[1])['late_parcels']().task_dict))"
     variables = {"STEPZERO_INCLUDE": str(PROJECT / "include"), "STEPZERO_ENVIRONMENT": "project"}
-    told = installed.run("python", "-c", code, **variables).stdout
+    told = plain_airflow.run("python", "-c", code, **variables).stdout
     assert "train.evaluate" in told
 
 
