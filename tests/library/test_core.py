@@ -27,7 +27,8 @@ from stepzero.core.stages import STAGES, Engine, Reuse, find_stage
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
 PARTS = st.dictionaries(st.text(min_size=1), st.text(), min_size=1, max_size=6)
 
