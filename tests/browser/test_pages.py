@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.stack import Stack
+from support.stack import Stack, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
@@ -33,16 +34,43 @@ def test_graph_has_at_most_nine_short_nodes(
     assert all(len(name) <= 20 for name in top), top
 
 
-def test_trigger_form_explains_and_bounds(stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path) -> None:
+def test_trigger_form_explains_bounds_and_changes_the_run(
+    stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path
+) -> None:
     page.goto(f"{stack.airflow_url}/dags/credit_card_fraud")
     page.get_by_test_id("trigger-dag-button").first.click()
     dialog = page.locator("[role=dialog][aria-modal=true]")
     expect(dialog.locator("#element_samplers")).to_be_visible(timeout=60_000)
     page.screenshot(path=pictures / "trigger_form.png")
+    parameters = stack.airflow("GET", "/dags/credit_card_fraud/details")["params"]
     text = dialog.inner_text()
-    for word in ("Samplers", "Models", "Metric", "Approval"):
-        assert word in text, text
-    assert page.get_by_test_id("trigger-dag-submit").is_enabled()
+    for section in ("More", "Reproduce"):  # opening one closes the other
+        dialog.get_by_role("button", name=section, exact=True).click()
+        expect(dialog.get_by_role("button", name=section, exact=True)).to_have_attribute("aria-expanded", "true")
+        page.wait_for_timeout(500)
+        text += dialog.inner_text()
+    for name, parameter in parameters.items():
+        assert parameter["schema"]["title"] in text, name
+        assert parameter["description"] in text, name
+    folds = dialog.get_by_role("spinbutton", name="Folds")
+    folds.fill("99")
+    folds.blur()
+    expect(folds).to_have_value("10")
+    folds.fill("3")
+    folds.blur()
+    with page.expect_response(lambda one: one.url.endswith("/dagRuns") and one.request.method == "POST") as answered:
+        page.get_by_test_id("trigger-dag-submit").click()
+    run = answered.value.json()["dag_run_id"]
+    plan = wait_for("the plan", lambda: _plan(stack, run), seconds=120)
+    stack.airflow("PATCH", f"/dags/credit_card_fraud/dagRuns/{run}", json={"state": "failed"})
+    assert plan["use_case"]["train"]["folds"] == 3
+
+
+def _plan(stack: Stack, run: str) -> dict[str, Any] | None:
+    plans = [
+        json.loads(path.read_text()) for path in (stack.home / "store" / "runs").glob("credit_card_fraud/*/plan.json")
+    ]
+    return next((plan for plan in plans if plan["run"] == run), None)
 
 
 def test_note_tells_the_outcome(stack: Stack, first_run: dict[str, Any], page: Page) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import platform
+import re
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -31,6 +37,60 @@ def test_first_run_serves_a_champion(first_run: dict[str, Any]) -> None:
     assert {"airflow", "mlflow", "dossier", "endpoint"} <= set(first_run["links"])
 
 
+def test_a_person_sees_stages_table_threshold_and_links(stack: Stack, first_run: dict[str, Any]) -> None:
+    said = "\n".join(first_run["said"])
+    for stage in ("arrival.plan", "quality_gate", "prepare", "train.evaluate", "deploy"):
+        assert re.search(rf"^ *[\d.]+ s  {re.escape(stage)}: success", said, re.MULTILINE), said
+    assert re.search(r"resampler +model +F1 +precision +recall +ROC AUC +average precision", said)
+    champion = first_run["champion"]
+    assert f"champion: version 1, {champion['model']} on rows resampled by {champion['sampler']}" in said
+    assert re.search(r"threshold 0\.\d+", said)
+    for name, link in first_run["links"].items():
+        assert f"{name}: {link}" in said
+
+
+PICTURES = {
+    "exploration": {"class_balance", "distributions", "correlation", "target_correlation", "outliers", "scores"},
+    "evaluation": {"table", "precision_recall", "roc", "calibration", "threshold", "confusion", "tree", "shap_global",
+                   "shap_local"},
+    "quality": {"quality"},
+    "watch": {"power"},
+}  # fmt: skip
+
+
+def test_mlflow_holds_pictures_pages_and_every_trial(stack: Stack, first_run: dict[str, Any]) -> None:
+    (parent,) = stack.mlflow_runs(f"tags.`stepzero.run` = '{first_run['run']}'")
+    run = parent["info"]["run_id"]
+    kept = stack.artifacts(run)
+    assert {f"{folder}/{name}.png" for folder, names in PICTURES.items() for name in names} <= kept
+    assert {"quality/quality.html", "dossier/dossier.html", "dossier/dossier.json", "evaluation/table.json"} <= kept
+    page = httpx.get(f"{stack.mlflow_url}/get-artifact", params={"run_id": run, "path": "quality/quality.html"})
+    assert "PASS" in page.raise_for_status().text
+    trials = stack.mlflow_runs(f"tags.`mlflow.parentRunId` = '{run}'")
+    tags = [{tag["key"]: tag["value"] for tag in trial["data"]["tags"]} for trial in trials]
+    assert len({tag["stepzero.key"] for tag in tags}) == len(trials)
+    assert {tag["architecture"] for tag in tags} == {platform.machine()}
+    fitted = {tag["stepzero.key"] for tag in tags if "shares_fit_of" not in tag}
+    assert fitted.issuperset(tag["shares_fit_of"] for tag in tags if "shares_fit_of" in tag)
+    assert len({(tag["sampler"], tag["model"]) for tag in tags}) == 20
+    for trial, tag in zip(trials, tags, strict=True):
+        assert trial["info"]["status"] == "FINISHED"
+        metrics = {metric["key"]: metric["value"] for metric in trial["data"]["metrics"]}
+        scores = [metrics.pop(f"fold_{number}.average_precision") for number in range(5)]
+        assert metrics["average_precision"] == pytest.approx(sum(scores) / 5)
+        assert {"seconds", "cpu_seconds"} <= set(metrics)
+        if tag["stepzero.key"] in fitted:
+            assert metrics["peak_memory_mb"] > 0
+            assert tag["cost"].startswith("not stated: the environment file names no machine")
+
+
+def test_gate_tells_its_verdict_in_the_log_of_its_task(stack: Stack, first_run: dict[str, Any]) -> None:
+    path = f"/dags/credit_card_fraud/dagRuns/{first_run['run']}/taskInstances/quality_gate/logs/1"
+    log = json.dumps(stack.airflow("GET", path))
+    for words in ("PASS: batch", "12000 rows, 0 quarantined", "every row complies", "no null"):
+        assert words in log, log[-4000:]
+
+
 def test_table_has_every_cell(stack: Stack, first_run: dict[str, Any]) -> None:
     table = json.loads(stack.command("results", first_run["run"], "--json").stdout)["table"]
     assert len(table) == 20
@@ -54,14 +114,31 @@ def test_endpoint_answers_with_the_champion(stack: Stack, first_run: dict[str, A
     ping = httpx.get(f"{stack.endpoint_url}/ping", timeout=10)
     assert ping.status_code == 200
     assert ping.json()["version"] == first_run["champion"]["version"]
-    assert httpx.post(f"{stack.endpoint_url}/invocations", json={"instances": []}, timeout=10).status_code == 401
+    address = f"{stack.endpoint_url}/invocations"
+    assert httpx.post(address, json={"instances": []}, timeout=10).status_code == 401
+    with (stack.home / "store" / "landing" / "credit_card_fraud" / first_run["batch"]).open(encoding="utf-8") as file:
+        row = {name: float(value) for name, value in next(csv.DictReader(file)).items() if name != "Class"}
+    token = (stack.home / "secrets" / "endpoint_token").read_text(encoding="utf-8").strip()
+    asked = {"json": {"instances": [row]}, "headers": {"Authorization": f"Bearer {token}"}, "timeout": 30}
+    answer = httpx.post(address, **asked).raise_for_status().json()
+    assert answer["threshold"] == first_run["champion"]["threshold"]
+    assert [score >= answer["threshold"] for score in answer["scores"]] == [bool(one) for one in answer["decisions"]]
+
+
+def service_pids(stack: Stack) -> dict[str, int]:
+    """Return the process of each service."""
+    told = json.loads(stack.command("status", "--json").stdout)
+    return {service["name"]: service["pid"] for service in told["services"]}
 
 
 def test_second_run_reuses_everything(stack: Stack, first_run: dict[str, Any]) -> None:
+    pids = service_pids(stack)
     second = stack.run()
+    assert service_pids(stack) == pids
     assert second["champion"] == first_run["champion"]
-    for stage in ("quality_gate", "prepare", "explore", "evaluate"):
-        told = stack.command("why", second["run"], stage).stdout
+    for stage in ("quality_gate", "prepare", "explore", "evaluate", "resample smote", "tune smote.xgboost"):
+        name, *label = stage.split()
+        told = stack.command("why", second["run"], name, *(word for one in label for word in ("--label", one))).stdout
         assert "reused" in told, (stage, told)
     versions = httpx.get(
         f"{stack.mlflow_url}/api/2.0/mlflow/model-versions/search",
@@ -133,7 +210,8 @@ def test_person_approves_the_newer_and_the_older_is_superseded(
         "models": ["xgboost"],
         "batch": first_run["batch"],
     }
-    older = _trigger(stack, **form, seed=11)
+    asked = ("--approval", "person", "--sampler", "none", "--model", "xgboost", "--seed", "11", "--no-watch")
+    older = re.search(r"run (\S+): http", stack.command("run", *asked).stdout)[1]
     wait_for("an approval", lambda: _waiting(stack, older), seconds=240)
     newer = _trigger(stack, **form, seed=12)
     wait_for("the newer approval", lambda: _waiting(stack, newer), seconds=240)
@@ -174,7 +252,7 @@ def _answer_on_the_page(stack: Stack, page: Page, pictures: Path, run: str) -> N
 
 
 def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[str, Any]) -> None:
-    """Kill -9 the gate's JVM, a training child and the scheduler in one run that computes everything again."""
+    """Kill -9 the gate's JVM, a task of Airflow, a training child and the scheduler; then clear a task."""
     form = {
         "window": "batch",
         "batch": first_run["batch"],
@@ -183,24 +261,96 @@ def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[st
     }
     calm = _trigger(stack, **form)
     assert wait_for("the calm run", lambda: _ended(stack, calm), seconds=300) == "success"
+    before = _left_behind(stack, calm)
     shaken = _trigger(stack, **form, recompute=["quality_gate", "prepare", "resample", "tune", "evaluate"])
     wait_for("the Spark JVM", lambda: stack.kill("java", "quality_gate"), seconds=120, every=0.2)
+    wait_for("preparation", lambda: _runs_now(stack, shaken, "prepare"), seconds=240)
+    wait_for("a task of Airflow", lambda: _kill_a_task(stack), seconds=60, every=0.2)
     wait_for("a training child", lambda: stack.kill("tune"), seconds=240, every=0.1)
     wait_for("the scheduler", lambda: stack.kill("airflow", "scheduler"), seconds=30)
     assert wait_for("the shaken run", lambda: _ended(stack, shaken), seconds=600) == "success"
-    tables = [json.loads(stack.command("results", run, "--json").stdout)["table"] for run in (calm, shaken)]
-    assert tables[0] == tables[1]
+    assert _left_behind(stack, shaken) == before
+    trials = _trials(stack, shaken)
+    assert len(trials) == len(set(trials)) > 0
+    again = {"dag_run_id": shaken, "task_ids": ["prepare"], "include_downstream": True, "only_failed": False,
+             "reset_dag_runs": True, "dry_run": False}  # fmt: skip
+    stack.airflow("POST", "/dags/credit_card_fraud/clearTaskInstances", json=again)
+    assert wait_for("the cleared run", lambda: _ended(stack, shaken), seconds=400) == "success"
+    assert _left_behind(stack, shaken) == before
+    assert _trials(stack, shaken) == trials
 
 
-def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) -> None:
+def _runs_now(stack: Stack, run: str, task: str) -> bool:
+    return any(one["task_id"] == task and one["state"] == "running" for one in stack.tasks(run))
+
+
+def _kill_a_task(stack: Stack) -> int | None:
+    """Kill -9 a process of Airflow in which a task runs: its title is the task's id."""
+    for process in stack.processes():
+        line = " ".join(process.cmdline())
+        if re.search(r"airflow worker -- [0-9a-f-]{36}", line):
+            process.kill()
+            return process.pid
+    return None
+
+
+def _left_behind(stack: Stack, run: str) -> dict[str, Any]:
+    """Return what a run came to, and what there is of versions and accepted batches."""
+    told = json.loads(stack.command("results", run, "--json").stdout)
+    condition = {"filter": "name='credit_card_fraud'"}
+    versions = stack.mlflow("GET", "/model-versions/search", params=condition)["model_versions"]
+    gate = told["stages"]["quality_gate"]
+    return {
+        "table": told["table"],
+        "champion": told["champion"],
+        "rows": {name: gate[name] for name in ("rows", "accepted", "quarantined")},
+        "split": told["stages"]["prepare"],
+        "versions": sorted(version["version"] for version in versions),
+        "ledger": sorted(str(path) for path in (stack.home / "store" / "ledger").rglob("*.json")),
+    }
+
+
+def _trials(stack: Stack, run: str) -> list[str]:
+    """Return the keys of the trials below the one run that MLflow has of it."""
+    (parent,) = stack.mlflow_runs(f"tags.`stepzero.run` = '{run}'")
+    trials = stack.mlflow_runs(f"tags.`mlflow.parentRunId` = '{parent['info']['run_id']}'")
+    return sorted(tag["value"] for trial in trials for tag in trial["data"]["tags"] if tag["key"] == "stepzero.key")
+
+
+def test_mlflow_gone_in_the_middle_is_told_and_waited_for(stack: Stack, first_run: dict[str, Any]) -> None:
+    """Somebody else has MLflow's port until a task has said that it does not answer."""
     run = _trigger(
         stack, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99
     )
-    wait_for(
-        "preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"]
-    )
+    wait_for("preparation", lambda: _runs_now(stack, run, "prepare"))
     assert stack.kill("mlflow", "server") is not None
+    with occupied(stack.ports["MLFLOW"]):
+        tried = wait_for(
+            "a second try", lambda: [one for one in stack.tasks(run) if one["try_number"] > 1], seconds=300
+        )
+    log = f"/dags/credit_card_fraud/dagRuns/{run}/taskInstances/{tried[0]['task_id']}/logs/1"
+    params = {"map_index": tried[0]["map_index"]}
+    said = json.dumps(stack.airflow("GET", log, params=params))
+    assert "MLflow at" in said, said[-3000:]
     assert wait_for("the run", lambda: _ended(stack, run), seconds=400) == "success"
+    assert len(stack.mlflow_runs(f"tags.`stepzero.run` = '{run}'")) == 1
+
+
+@contextmanager
+def occupied(port: int) -> Iterator[None]:
+    """Hold a port that is about to be free; whoever connects gets no answer."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        wait_for("a free port", lambda: _bound(held, port), seconds=30, every=0.01)
+        yield
+
+
+def _bound(held: socket.socket, port: int) -> bool:
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def test_sweep_ends_what_a_killed_client_left_and_nothing_else(stack: Stack, first_run: dict[str, Any]) -> None:

@@ -46,8 +46,11 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     context.add_cookies([{"name": "_token", "value": stack.token(), "url": stack.airflow_url}])
     context.add_init_script("localStorage.setItem('default_dag_view', '\"graph\"')")
     opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(f"{opened.url}: {error}"))
     yield opened
     context.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from stepzero.core.errors import InputError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.learning.models import score_rows
+from stepzero.learning.pickling import dump_estimator
 from stepzero.learning.prior import Prior
 from stepzero.learning.transform import Transformer
 from stepzero.measures.checks import Booleans, Floats
@@ -149,7 +150,7 @@ def save_model(store: Store, folder: str, model: ScoringModel, *, producer: str)
     files = {
         DESCRIPTION: dump_json(description).encode(),
         TRANSFORM: dump_json(model.transformer.to_state()).encode(),
-        ESTIMATOR: pickle.dumps(model.estimator, protocol=5),
+        ESTIMATOR: dump_estimator(model.estimator),
     }
     for name, data in files.items():
         with store.open(f"{folder}/{name}", "wb") as stream:
