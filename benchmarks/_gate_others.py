@@ -57,6 +57,14 @@ def spark_session(asked: dict[str, Any]) -> Any:
     return session
 
 
+def read_spark(session: Any, folder: str) -> Any:
+    """Read the rows with their bytes as integers: neither library takes a byte for a number."""
+    frame = session.read.parquet(folder)
+    for name in ("TX_FRAUD", "TX_FRAUD_SCENARIO"):
+        frame = frame.withColumn(name, frame[name].cast("int"))
+    return frame
+
+
 def read_pandas(folder: str) -> Any:
     import pandas as pd
 
@@ -98,17 +106,13 @@ def pandera_pandas(asked: dict[str, Any]) -> Way:
 
 def pandera_spark(asked: dict[str, Any]) -> Way:
     import pandera.pyspark as pa
-    from pandera.extensions import register_check_method
     from pyspark.sql import functions as f
-    from pyspark.sql import types as t
 
     session = spark_session(asked)
 
-    @register_check_method(statistics=["predicate"])
     def complies(found: Any, *, predicate: str) -> bool:
         return found.dataframe.filter(f"NOT ({predicate})").limit(1).count() == 0
 
-    @register_check_method(statistics=["kind", "low", "high"])
     def bounded(found: Any, *, kind: str, low: float, high: float) -> bool:
         functions: dict[str, Any] = {"mean": f.avg, "standard_deviation": f.stddev_pop, "size": f.count}
         functions["quantile"] = lambda name: f.percentile_approx(name, 0.5, 1000)
@@ -124,16 +128,14 @@ def pandera_spark(asked: dict[str, Any]) -> Way:
         numbers = {**METRICS, ("quantile", "TX_AMOUNT"): MEDIAN, ("size", "TRANSACTION_ID"): ROWS}
         numbers["correlation", "TX_TIME_DAYS"] = (CORRELATION, 1.0)
         for (kind, name), (low, high) in numbers.items():
-            checks.setdefault(name, []).append(pa.Check.bounded(kind=kind, low=low, high=high))
-        checks["TX_AMOUNT"] += [pa.Check.complies(predicate=predicate) for predicate in SQL.values()]
+            checks.setdefault(name, []).append(pa.Check(bounded, kind=kind, low=low, high=high))
+        checks["TX_AMOUNT"] += [pa.Check(complies, predicate=predicate) for predicate in SQL.values()]
         names = [*checks, *(name for name in COMPLETE if name not in checks)]
         columns = {name: pa.Column(kinds[name], checks.get(name), nullable=name not in COMPLETE) for name in names}
         return pa.DataFrameSchema(columns, unique=["TRANSACTION_ID"])
 
     def run() -> None:
-        frame = session.read.parquet(asked["folder"])
-        for name in ("TX_FRAUD", "TX_FRAUD_SCENARIO"):
-            frame = frame.withColumn(name, f.col(name).cast(t.IntegerType()))
+        frame = read_spark(session, asked["folder"])
         found = schema(frame).validate(frame)
         assert not found.pandera.errors, found.pandera.errors
 
@@ -178,7 +180,7 @@ def great_expectations(asked: dict[str, Any]) -> Way:
     suite = gx.ExpectationSuite(name="rules", expectations=asks)
 
     def run() -> None:
-        frame = session.read.parquet(asked["folder"]) if session else read_pandas(asked["folder"])
+        frame = read_spark(session, asked["folder"]) if session else read_pandas(asked["folder"])
         given = batch.get_batch(batch_parameters={"dataframe": frame})
         answer = given.validate(suite, result_format="BOOLEAN_ONLY")
         assert answer.success, [one for one in answer.results if not one.success]
