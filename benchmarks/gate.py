@@ -3,7 +3,8 @@
     python benchmarks/gate.py [--data transactions.parquet] [--copies 1 10] [--repeats 3] [--others-repeats 1]
                               [--without-others]
 
-Measured in one Spark session without ``quick_start``, turn and turn about, the median of the repeats after a round that warms up:
+Measured in one Spark session without ``quick_start``, turn and turn about, the median of the repeats after a round
+that warms up:
 
 - `judge`: what the gate does up to its verdict (read, measure, decide), against one aggregate written by hand that
   returns the same numbers, plus the one grouping that a unique key needs. `ratio_to_spark` is this one.
