@@ -62,6 +62,15 @@ def test_the_nodes_of_a_tree_have_such_bytes() -> None:
     assert (without_padding(nodes) == nodes).all()
 
 
+def test_whether_arrays_share_the_description_of_their_type_is_not_in_the_bytes() -> None:
+    """A tree that was read from a pickle has descriptions of its own, unlike one that was fitted."""
+    fitted = DecisionTreeClassifier(random_state=1).fit(ROWS, TARGET)
+    once = dump_estimator(fitted)
+    read = pickle.loads(once)  # noqa: S301 - made a line above
+    assert pickle.dumps(read, 5) != pickle.dumps(fitted, 5), "pickle itself tells them apart no longer"
+    assert dump_estimator(read) == once
+
+
 def test_other_estimators_are_pickled_as_ever() -> None:
     made = dump_estimator({"a": [1, 2.5, None]})
     assert pickle.loads(made) == {"a": [1, 2.5, None]}  # noqa: S301 - made a line above
