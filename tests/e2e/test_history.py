@@ -12,14 +12,13 @@ from support.stack import Stack
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
-def test_a_whole_run_comes_out_again_to_the_last_bit(stack: Stack, first_run: dict[str, Any]) -> None:
-    few = ("--sampler", "none", "--sampler", "random_under", "--model", "decision_tree", "--model", "xgboost")
-    run = stack.run(*few, expect=None)["run"]
-    told = json.loads(stack.command("verify", run, "--json").stdout.splitlines()[-1])
+def test_first_run_comes_out_again_to_the_last_bit(stack: Stack, first_run: dict[str, Any]) -> None:
+    stages = ("prepare", "resample", "evaluate")
+    asked = [word for stage in stages for word in ("--stage", stage)]
+    told = json.loads(stack.command("verify", first_run["run"], *asked, "--json").stdout.splitlines()[-1])
     assert told["reproducible"], told
     assert {check["outcome"] for check in told["stages"]} == {"same"}
-    stages = {check["stage"].split()[0] for check in told["stages"]}
-    assert {"quality_gate", "prepare", "resample", "tune", "evaluate"} <= stages, stages
+    assert len(told["stages"]) == 6
 
 
 def test_champion_comes_from_the_landed_file(stack: Stack, first_run: dict[str, Any]) -> None:
