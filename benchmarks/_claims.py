@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from _kept import Kept
 
 from stepzero.adapters.datasets import read_frame, write_frame
 from stepzero.adapters.spark import start_session
@@ -30,6 +36,51 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "auto_claims"
 MODULES = tuple(
     f"stepzero.stages.{name}" for name in ("tune", "evaluate", "mitigate", "mitigate_decisions", "resample")
 )
+
+
+def compared_splits(
+    description: str | None,
+    benchmark: Path,
+    settings: Callable[[UseCase, int], dict[str, Any]],
+    compare: Callable[[UseCase, pd.DataFrame, Path], dict[str, Any]],
+) -> tuple[str, list[dict[str, Any]]]:
+    """Read the command line; return where the rows come from, and what is said of each split, kept or new.
+
+    Args:
+        description: What the benchmark says of itself.
+        benchmark: Its file.
+        settings: Of the use case and the number of splits: what kept parts depend on.
+        compare: Of the use case, a split's rows and an empty folder: what is to be said.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with claims.csv and customers.csv")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
+    asked = parser.parse_args()
+    logging.getLogger("stepzero").setLevel(logging.WARNING)
+    use_case = load_use_case(NAME)
+    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
+        source, data = find_tables(asked.data, Path(folder))
+        files = [data / "claims.csv", data / "customers.csv"]
+        kept = Kept(benchmark, settings(use_case, asked.splits), files=files, modules=MODULES, anew=asked.anew)
+        parts = [f"split {number}" for number in range(asked.splits)]
+        missing = [part for part in parts if not kept.has(part)]
+        frames = make_splits(use_case, data, asked.splits) if missing else []
+
+        def compared(number: int) -> dict[str, Any]:
+            return compare(use_case, frames[number], Path(folder) / str(number))
+
+        return source, [kept.get(part, partial(compared, number)) for number, part in enumerate(parts)]
+
+
+def paired_interval(gain: np.ndarray[Any, Any], share: float) -> dict[str, float]:
+    """Return the mean of paired differences with a 95 % interval, corrected for splits that share training rows."""
+    from scipy.stats import t
+
+    mean = float(gain.mean())
+    error = float(np.sqrt((1 / len(gain) + share) * gain.var(ddof=1)))
+    reach = float(t.ppf(0.975, len(gain) - 1)) * error
+    return {"mean": mean, "low": mean - reach, "high": mean + reach}
 
 
 def find_tables(data: Path, folder: Path) -> tuple[str, Path]:

@@ -15,20 +15,14 @@ are done are kept: ended in the middle, it goes on there. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _claims import DATA, MODULES, NAME, Learned, Stages, find_tables, make_splits, measured
-from _kept import Kept
+from _claims import Learned, Stages, compared_splits, measured, paired_interval
 
-from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 
 PARAMETERS = {"max_depth": 3, "eta": 0.2, "objective": "binary:logistic", "eval_metric": "auc", "seed": 0, "nthread": 1}
@@ -37,26 +31,7 @@ METRICS = ("average_precision", "roc_auc", "f1", "cost")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with claims.csv and customers.csv")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
-    asked = parser.parse_args()
-    logging.getLogger("stepzero").setLevel(logging.WARNING)
-    use_case = load_use_case(NAME)
-    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
-        source, data = find_tables(asked.data, Path(folder))
-        files = [data / "claims.csv", data / "customers.csv"]
-        settings = {"use_case": use_case.model_dump(mode="json", by_alias=True), "splits": asked.splits}
-        kept = Kept(Path(__file__), settings, files=files, modules=MODULES, anew=asked.anew)
-        parts = [f"split {number}" for number in range(asked.splits)]
-        missing = [part for part in parts if not kept.has(part)]
-        frames = make_splits(use_case, data, asked.splits) if missing else []
-
-        def compared(number: int) -> dict[str, Any]:
-            return _compare(use_case, frames[number], Path(folder) / str(number))
-
-        found = [kept.get(part, partial(compared, number)) for number, part in enumerate(parts)]
+    source, found = compared_splits(__doc__, Path(__file__), _settings, _compare)
     gains = {metric: _gain(found, metric) for metric in METRICS}
     print(f"{source}, {len(found)} splits by policy")
     for metric, gain in gains.items():
@@ -78,6 +53,10 @@ def main() -> None:
         "winners": winners,
     }
     print(json.dumps(told))
+
+
+def _settings(use_case: UseCase, splits: int) -> dict[str, Any]:
+    return {"use_case": use_case.model_dump(mode="json", by_alias=True), "splits": splits}
 
 
 def reference_recipe(features: pd.DataFrame, target: pd.Series[Any]) -> tuple[Any, float]:
@@ -121,16 +100,12 @@ def _ours(use_case: UseCase, sides: dict[str, pd.DataFrame], folder: Path) -> di
 
 def _gain(found: list[dict[str, Any]], metric: str) -> dict[str, float]:
     """Return both means and the paired gain; a gain in cost is money saved."""
-    from scipy.stats import t
-
     ours, reference = (np.array([one[who][metric] for one in found]) for who in ("ours", "reference"))
     gain = reference - ours if metric == "cost" else ours - reference
     share = float(np.mean([one["share"] for one in found]))
-    error = float(np.sqrt((1 / len(gain) + share) * gain.var(ddof=1)))
-    reach = float(t.ppf(0.975, len(gain) - 1)) * error
-    mean = float(gain.mean())
-    told = {"ours": float(ours.mean()), "reference": float(reference.mean()), "gain": mean}
-    return told | {"low": mean - reach, "high": mean + reach}
+    told = paired_interval(gain, share)
+    means = {"ours": float(ours.mean()), "reference": float(reference.mean()), "gain": told["mean"]}
+    return means | {end: told[end] for end in ("low", "high")}
 
 
 if __name__ == "__main__":

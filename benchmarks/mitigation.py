@@ -14,23 +14,17 @@ kept: ended in the middle, it goes on there. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _claims import DATA, MODULES, NAME, Learned, Stages, find_tables, make_splits, measured
-from _kept import Kept
+from _claims import Learned, Stages, compared_splits, measured, paired_interval
 
 from stepzero.core.verdict import Outcome
 from stepzero.learning.bias import judge_bias, report_after
 from stepzero.measures.bias import NEUTRAL
-from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 
 NONE = "no mitigation"
@@ -42,31 +36,17 @@ FIGURES = ("cost", "average_precision", "f1", "alarms")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with claims.csv and customers.csv")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
-    asked = parser.parse_args()
-    logging.getLogger("stepzero").setLevel(logging.WARNING)
-    use_case = load_use_case(NAME)
-    with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
-        source, data = find_tables(asked.data, Path(folder))
-        files = [data / "claims.csv", data / "customers.csv"]
-        settings = {"use_case": _mitigated(use_case, None).model_dump(mode="json", by_alias=True)}
-        kept = Kept(Path(__file__), settings, files=files, modules=MODULES, anew=asked.anew)
-        parts = [f"split {number}" for number in range(asked.splits)]
-        missing = [part for part in parts if not kept.has(part)]
-        frames = make_splits(use_case, data, asked.splits) if missing else []
-
-        def compared(number: int) -> dict[str, Any]:
-            return _compare(use_case, frames[number], Path(folder) / str(number))
-
-        found = [kept.get(part, partial(compared, number)) for number, part in enumerate(parts)]
+    source, found = compared_splits(__doc__, Path(__file__), _settings, _compare)
     told = {way: _summary(found, way) for way in (NONE, *CHANGED_ROWS, *THRESHOLDS)}
     print(f"{source}, {len(found)} splits by policy")
     for way, one in told.items():
         _tell(way, one, len(found))
     print(json.dumps({"source": source, "splits": len(found), "ways": told}))
+
+
+def _settings(use_case: UseCase, splits: int) -> dict[str, Any]:
+    del splits
+    return {"use_case": _mitigated(use_case, None).model_dump(mode="json", by_alias=True)}
 
 
 def _mitigated(use_case: UseCase, how: dict[str, str] | None) -> UseCase:
@@ -144,14 +124,10 @@ def _paired(gain: Any, share: float) -> dict[str, float]:
 
     With fewer than two splits nothing can be said: no difference, and an interval without an end.
     """
-    from scipy.stats import t
-
     values = np.asarray(gain, dtype=np.float64)
     if len(values) < 2:
         return {"mean": 0.0, "low": -np.inf, "high": np.inf}
-    error = float(np.sqrt((1 / len(values) + share) * values.var(ddof=1)))
-    reach = float(t.ppf(0.975, len(values) - 1)) * error
-    return {"mean": float(values.mean()), "low": float(values.mean()) - reach, "high": float(values.mean()) + reach}
+    return paired_interval(values, share)
 
 
 def _tell(way: str, one: dict[str, Any], splits: int) -> None:
