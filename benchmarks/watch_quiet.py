@@ -96,8 +96,7 @@ def excess_of(column: DriftColumn, values: Any, day: Any) -> Any:
     """Return `DriftColumn.excess` of each day, all days at once."""
     if column.kind != "number":
         return 0.0
-    numbers = values.to_numpy(dtype=np.float64)
-    far = np.maximum(numbers - column.edges[-1], 0.0) + np.maximum(column.edges[0] - numbers, 0.0)
+    far = column.reach(values.to_numpy(dtype=np.float64))
     return np.bincount(day, weights=np.nan_to_num(far)) / ROWS / column.spread
 
 

@@ -72,5 +72,5 @@ def _moved(
     drawn = generator.multinomial(rows, block / block.sum()).astype(np.float64) if is_larger else block
     values = np.asarray(column.places) + size * column.spread
     values[0] = np.nan
-    beyond = np.nan_to_num(np.maximum(values - column.edges[-1], 0.0) + np.maximum(column.edges[0] - values, 0.0))
+    beyond = np.nan_to_num(column.reach(values))
     return column.count(pd.Series(values), drawn), float(beyond @ drawn / max(drawn.sum(), 1.0) / column.spread)

@@ -115,10 +115,12 @@ class DriftColumn:
         """Return how far, on average over all rows, values lie beyond the reference's ends, in spreads."""
         if self.kind != "number" or not self.edges:
             return 0.0
-        numbers = _numbers(values[values.notna()])
-        low, high = self.edges[0], self.edges[-1]
-        beyond = np.maximum(numbers - high, 0.0) + np.maximum(low - numbers, 0.0)
+        beyond = self.reach(_numbers(values[values.notna()]))
         return float(beyond.sum() / max(len(values), 1) / self.spread)
+
+    def reach(self, numbers: Floats) -> Floats:
+        """Return how far each number lies beyond the reference's ends, in the column's own unit."""
+        return np.maximum(numbers - self.edges[-1], 0.0) + np.maximum(self.edges[0] - numbers, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
