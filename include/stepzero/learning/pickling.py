@@ -25,15 +25,16 @@ def dump_estimator(estimator: Any) -> bytes:
 
 class _Pickler(pickle.Pickler):
     def __init__(self, stream: io.BytesIO, protocol: int) -> None:
+        from sklearn.tree._tree import Tree
+
         super().__init__(stream, protocol)
+        self.tree = Tree
         self.types: dict[str, np.dtype[Any]] = {}
         self.kept: list[Any] = []
         """What a pickler remembers by its address must not make room for another."""
 
     def reducer_override(self, obj: Any) -> Any:
-        from sklearn.tree._tree import Tree
-
-        if type(obj) is Tree:
+        if type(obj) is self.tree:
             make, arguments, state = obj.__reduce__()
             return make, arguments, {**state, "nodes": without_padding(state["nodes"])}
         if type(obj) is np.ndarray and not obj.dtype.hasobject:

@@ -124,12 +124,12 @@ class Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         A row that lies outside of several columns' bounds is among the rows of each, and once in ``rows``.
         """
-        columns = {
-            name: {"low": low, "high": high, "rows": int(removed.sum())}
-            for name, (low, high), removed in self._outside(features, target)
-        }
-        rows = int((~self.keep_rows(features, target)).sum())
-        return {"rows": rows, "positives": int(np.asarray(target).astype(bool).sum()), "columns": columns}
+        columns, anywhere = {}, np.zeros(len(features), dtype=bool)
+        for name, (low, high), removed in self._outside(features, target):
+            columns[name] = {"low": low, "high": high, "rows": int(removed.sum())}
+            anywhere |= removed
+        positives = int(np.asarray(target).astype(bool).sum())
+        return {"rows": int(anywhere.sum()), "positives": positives, "columns": columns}
 
     def _outside(
         self, features: pd.DataFrame, target: npt.ArrayLike
