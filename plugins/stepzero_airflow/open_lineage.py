@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from stepzero.adapters.store import Store
 
-MANIFEST = "_manifest.json"
 FOR_PEOPLE = (".png", ".svg", ".html", ".txt")
 """Pictures and pages: no stage reads them."""
 
@@ -47,19 +46,19 @@ def stage_lineage(store: Store, launched: Launched) -> OperatorLineage[Any, Any]
 
     read = [
         InputDataset(
-            **_described(store, one),
+            **described,
             inputFacets={"inputStatistics": input_statistics_input_dataset.InputStatisticsInputDatasetFacet(**counts)},
         )
-        for one, counts in _counted(store, _read(store, launched))
+        for described, counts in _told(store, _read(store, launched))
     ]
     written = [
         OutputDataset(
-            **_described(store, one),
+            **described,
             outputFacets={
                 "outputStatistics": output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(**counts)
             },
         )
-        for one, counts in _counted(store, _written(store, launched))
+        for described, counts in _told(store, _written(store, launched))
     ]
     return OperatorLineage(inputs=read, outputs=written)
 
@@ -120,21 +119,22 @@ def _landed(store: Store, launched: Launched) -> Iterator[Reference]:
         yield Reference(uri=file.uri, digest=file.digest, kind="file")
 
 
-def _counted(store: Store, references: Iterable[Reference]) -> Iterator[tuple[Reference, dict[str, Any]]]:
-    """Yield each reference once, with the counts that are known of it."""
+def _told(store: Store, references: Iterable[Reference]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield what each reference is, once, with the counts that are known of it."""
     for one in {reference.uri: reference for reference in references}.values():
-        files = _manifest(store, one).get("files") or []
+        manifest = _manifest(store, one)
+        files = manifest.get("files") or []
         counts = {"rowCount": one.rows, "fileCount": len(files), "size": sum(file["bytes"] for file in files)}
-        yield one, {name: count for name, count in counts.items() if count}
+        yield _described(store, one, manifest), {name: count for name, count in counts.items() if count}
 
 
-def _described(store: Store, reference: Reference) -> dict[str, Any]:
+def _described(store: Store, reference: Reference, manifest: Mapping[str, Any]) -> dict[str, Any]:
     from openlineage.client.facet_v2 import dataset_version_dataset, schema_dataset
 
     namespace, name = data_set_name(store.root, reference.uri)
     version = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=reference.digest)
     facets: dict[str, DatasetFacet] = {"version": version}
-    columns = _manifest(store, reference).get("schema") or []
+    columns = manifest.get("schema") or []
     if columns:
         fields = [schema_dataset.SchemaDatasetFacetFields(name=name, type=kind) for name, kind in columns]
         facets["schema"] = schema_dataset.SchemaDatasetFacet(fields=fields)
@@ -143,4 +143,6 @@ def _described(store: Store, reference: Reference) -> dict[str, Any]:
 
 def _manifest(store: Store, reference: Reference) -> dict[str, Any]:
     """Return what a data set says of itself; nothing of a single file, which has no manifest."""
+    from stepzero.adapters.datasets import MANIFEST
+
     return {} if reference.kind == "file" else read_if_there(store, f"{reference.uri}/{MANIFEST}")

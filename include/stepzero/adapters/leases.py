@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stepzero.adapters.store import Store
 
 FOLDER = "endpoints/ephemeral"
+STORE_VARIABLE, LEASE_VARIABLE = "STEPZERO_STORE", "STEPZERO_LEASE"
+"""By which a container elsewhere is told the store's root, and the lease (as JSON) that it serves."""
 CONFIRM_SECONDS = 0.3
 """Longer than an object takes to be overwritten."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from stepzero.adapters.leases import Lease
+from stepzero.adapters.leases import LEASE_VARIABLE, STORE_VARIABLE, Lease
 from stepzero.adapters.store import Store
 from stepzero.core.errors import SetupError, StepzeroError, bare
 from stepzero.core.logs import configure
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PORT = 8080
-STORE, LEASE = "STEPZERO_STORE", "STEPZERO_LEASE"
 
 
 def hosted_app(variables: Mapping[str, str]) -> FastAPI:
@@ -32,11 +31,11 @@ def hosted_app(variables: Mapping[str, str]) -> FastAPI:
         SetupError: One of them is missing, or is not what the operator of Airflow wrote.
     """
     try:
-        lease = Lease.model_validate_json(variables[LEASE])
-        return make_app(Pinned(Store(variables[STORE]), lease))
+        lease = Lease.model_validate_json(variables[LEASE_VARIABLE])
+        return make_app(Pinned(Store(variables[STORE_VARIABLE]), lease))
     except (KeyError, ValueError) as error:
         raise SetupError(
-            f"variables {STORE} and {LEASE}",
+            f"variables {STORE_VARIABLE} and {LEASE_VARIABLE}",
             value=bare("missing" if isinstance(error, KeyError) else "not a lease"),
             allowed="a store and the lease of one endpoint, as SageMakerCreateOperator writes them",
             action="let the operator make the SageMaker model",

@@ -18,6 +18,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from stepzero.adapters.leases import LEASE_VARIABLE, STORE_VARIABLE
+from stepzero.adapters.sagemaker import PREFIX, hosted_name
 from stepzero.spec.load import load_environment
 from stepzero_airflow.operators.stage import refuse_after_no
 from stepzero_airflow.runs import LONGEST_TEXT, open_store, values_of
@@ -118,8 +120,6 @@ class SageMakerRemoveOperator(BaseOperator):
         return {"name": name}
 
     def _leased(self) -> str:
-        from stepzero.adapters.sagemaker import hosted_name
-
         return hosted_name(str(values_of(open_store(load_environment()), self.lease)["name"]))
 
 
@@ -142,8 +142,6 @@ class SageMakerSweepOperator(BaseOperator):
         Raises:
             AirflowException: Something of them is left.
         """
-        from stepzero.adapters.sagemaker import PREFIX
-
         del context
         remover, lease_seconds = Remover(self.granted), self.granted.lease_seconds
         names = remover.older_than(datetime.now(UTC) - timedelta(seconds=lease_seconds), PREFIX)
@@ -227,10 +225,8 @@ class _GoneError(Exception):
 
 def endpoint_settings(lease: Mapping[str, Any], store: str, granted: SageMaker) -> dict[str, Any]:
     """Return what SageMaker is asked to make for a lease: model, configuration and endpoint of one name."""
-    from stepzero.adapters.sagemaker import hosted_name
-
     name = hosted_name(str(lease["name"]))
-    variables = {"STEPZERO_STORE": store, "STEPZERO_LEASE": json.dumps(lease)}
+    variables = {STORE_VARIABLE: store, LEASE_VARIABLE: json.dumps(lease)}
     container = {"Image": granted.image, "Environment": variables}
     variant = {
         "VariantName": "all",
