@@ -89,7 +89,33 @@ def test_a_failed_put_leaves_nothing(store: Store, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(StoreError, match="Input/output error"):
         store.put(source, "landing/y.csv")
-    assert store.list("landing") == ["landing/x.csv"]
+    assert [path.name for path in Path(store.path("landing")).iterdir()] == ["x.csv"]
+
+
+def test_what_is_being_written_is_not_listed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, link, replace, seen = tmp_path / "source.csv", os.link, Path.replace, []
+    source.write_text("a\n1\n")
+
+    def looked() -> None:
+        there = {path.name for path in Path(store.path("claims")).iterdir() if path.name.startswith(".")}
+        seen.append((len(there), store.list("claims")))
+
+    def slow_link(old: Path, new: Path) -> None:
+        looked()
+        link(old, new)
+
+    def slow_replace(old: Path, new: Path) -> Path:
+        looked()
+        return replace(old, new)
+
+    monkeypatch.setattr(os, "link", slow_link)
+    monkeypatch.setattr(Path, "replace", slow_replace)
+    store.create("claims/claim-1.json", 1)
+    store.write_json("claims/newest.json", 2)
+    store.put(source, "claims/source.csv")
+    first, second = "claims/claim-1.json", "claims/newest.json"
+    assert seen == [(1, []), (1, [first]), (1, [first, second])]
+    assert store.list("claims") == [first, second, "claims/source.csv"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,6 +19,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from stepzero.core.errors import StoreError, StoreFullError, bare, is_disk_full
+
+_BEING_WRITTEN = re.compile(r"(?:.*/)?\.[^/]*[0-9a-f]{32}")
 
 
 class Store:
@@ -66,10 +69,13 @@ class Store:
             return None
 
     def list(self, folder: str) -> list[str]:
-        """Return the relative URIs of all files below a folder, sorted; empty when it is missing."""
+        """Return the relative URIs of all files below a folder, sorted; empty when it is missing.
+
+        What somebody is still writing, or was when he was killed, is not listed: it has no name yet.
+        """
         self.files.invalidate_cache()
         found = self.files.find(self.path(folder)) if self.files.exists(self.path(folder)) else []
-        return sorted(path[len(self._base) + 1 :] for path in found)
+        return sorted(path[len(self._base) + 1 :] for path in found if not _BEING_WRITTEN.fullmatch(path))
 
     @contextmanager
     def open(self, uri: str, mode: str = "rb") -> Iterator[IO[Any]]:
@@ -132,7 +138,7 @@ class Store:
         """Copy one local file into the store; readers see all of it or nothing."""
         if not self.is_local:
             return self.upload(local, uri)
-        part = f"{uri.rpartition('/')[0]}/.{uuid.uuid4().hex}.part"
+        part = f"{uri.rpartition('/')[0]}/.{uuid.uuid4().hex}"
         try:
             self.upload(local, part)
             with self._explained(uri):
