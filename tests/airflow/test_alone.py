@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 import pytest
 
+from stepzero.adapters.datasets import write_frame
 from stepzero.core.errors import SpecError
-from support.scripted import SCRIPT, played
+from stepzero.core.references import Reference
+from support.lineage import LineageServer, listening
+from support.scripted import SCRIPT, played, scripted_environment
 from support.stack import ROOT
 
 if TYPE_CHECKING:
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
     from stepzero.adapters.store import Store
 
+OWN = "support.own_stage:count_bytes"
+SECRET = "471108154711"
+"""A value of a landed row."""
 ORDERS = "name: orders\nquality:\n  rules:\n    - {rule: complete, columns: [order_id]}\n"
 
 
@@ -114,17 +121,70 @@ def test_own_stage_stands_anywhere(bag: DagBag) -> None:
     }
 
 
-def test_own_stage_runs_in_a_dag(bag: DagBag, environment: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AIRFLOW_CONN_STEPZERO_AIRFLOW")
-    environment.write_text("landing/credit_card_fraud/a.csv", "Time\n1\n")
-    environment.write_json(SCRIPT, {"support.own_stage:count_bytes": {"summary": "8 bytes landed"}})
-    ended = bag.dags["own_stage"].test()
-    assert ended.state == "success"
-    launched = [stage for stage, _ in played(environment)]
-    assert launched.count("support.own_stage:count_bytes") == 2
-    report = dict(played(environment))["report"]
+class OwnRun(NamedTuple):
+    """A run with stages of ours and of somebody else, to which a lineage server listens that refuses one task."""
+
+    ended: Any
+    store: Store
+    lineage: LineageServer
+
+
+@pytest.fixture(scope="module")
+def own_run(bag: DagBag, tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as lineage:
+        patch.delenv("AIRFLOW_CONN_STEPZERO_AIRFLOW")
+        store = scripted_environment(tmp_path_factory.mktemp("own"), patch)
+        store.write_text("landing/credit_card_fraud/a.csv", f"Time\n{SECRET}\n")
+        rows = pd.DataFrame({"Time": [float(SECRET)]})
+        accepted = write_frame(store, "results/credit_card_fraud/accepted", rows, producer="quality_gate")
+        page = Reference(uri="results/credit_card_fraud/report.html", digest="d", kind="file")
+        gate = {"outputs": {"accepted": accepted.to_json(), "report": page.to_json()}}
+        store.write_json(SCRIPT, {OWN: {"summary": "8 bytes landed"}, "quality_gate": gate})
+        lineage.refuses = frozenset({"own_stage.count_bytes"})
+        return OwnRun(bag.dags["own_stage"].test(), store, lineage)
+
+
+def test_own_stage_runs_in_a_dag(own_run: OwnRun) -> None:
+    assert own_run.ended.state == "success"
+    launched = [stage for stage, _ in played(own_run.store)]
+    assert launched.count(OWN) == 2
+    report = dict(played(own_run.store))["report"]
     assert json.loads(report["--parameters"]) == {
         "outcome": "done",
         "sentence": "Done: 8 bytes landed",
         "status": "FINISHED",
     }
+
+
+def test_lineage_server_hears_what_each_stage_read_and_wrote(own_run: OwnRun) -> None:
+    told = {task: own_run.lineage.event(f"own_stage.{task}", "COMPLETE") for task in ("quality_gate", "count_again")}
+    assert (
+        own_run.lineage.event("own_stage.quality_gate", "START")["run"]["runId"]
+        == (told["quality_gate"]["run"]["runId"])
+    )
+    (landed,), (accepted,) = told["quality_gate"]["inputs"], told["quality_gate"]["outputs"]
+    store = own_run.store.root.removeprefix("file://")
+    assert (landed["namespace"], landed["name"]) == ("file", f"{store}/landing/credit_card_fraud/a.csv")
+    assert (accepted["namespace"], accepted["name"]) == ("file", f"{store}/results/credit_card_fraud/accepted")
+    (read,) = told["count_again"]["inputs"]
+    assert {part: read[part] for part in ("namespace", "name")} == {
+        part: accepted[part] for part in ("namespace", "name")
+    }, "what one stage wrote is what the next one read"
+    assert read["facets"]["version"]["datasetVersion"] == accepted["facets"]["version"]["datasetVersion"]
+    assert [(field["name"], field["type"]) for field in accepted["facets"]["schema"]["fields"]] == [("Time", "float64")]
+    assert (
+        accepted["outputFacets"]["outputStatistics"]["rowCount"],
+        read["inputFacets"]["inputStatistics"]["rowCount"],
+    ) == (1, 1)
+
+
+def test_lineage_tells_no_value_of_a_row(own_run: OwnRun) -> None:
+    assert own_run.store.read_text("landing/credit_card_fraud/a.csv").split() == ["Time", SECRET]
+    assert [body for body in own_run.lineage.bodies if SECRET in body] == []
+
+
+def test_lineage_server_that_refuses_fails_no_task(own_run: OwnRun) -> None:
+    refused = own_run.lineage.event("own_stage.count_bytes", "COMPLETE")
+    assert refused["job"]["name"] in own_run.lineage.refuses
+    states = {ti.task_id: str(ti.state) for ti in own_run.ended.get_task_instances()}
+    assert states["count_bytes"] == "success"

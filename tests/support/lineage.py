@@ -1,4 +1,4 @@
-"""A lineage server that takes OpenLineage events."""
+"""A lineage server that takes OpenLineage events, and Airflow's own listener that sends them to it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,25 @@ def transport_to(server: LineageServer, patch: pytest.MonkeyPatch) -> Iterator[N
         patch.delenv("AIRFLOW__OPENLINEAGE__TRANSPORT")
         patch.delenv("AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD")
         _forget(conf)
+
+
+@contextmanager
+def listening(patch: pytest.MonkeyPatch) -> Iterator[LineageServer]:
+    """Let Airflow's OpenLineage listener hear of tasks that run in this process."""
+    from airflow.sdk.listener import get_listener_manager
+
+    # Made before anybody listens: otherwise the provider's plugin would add a listener for good.
+    server, manager = LineageServer(), get_listener_manager()
+    with transport_to(server, patch):
+        from airflow.providers.openlineage.plugins.listener import OpenLineageListener
+
+        listener = OpenLineageListener()
+        manager.add_listener(listener)
+        try:
+            yield server
+        finally:
+            manager.pm.unregister(listener)
+    server.close()
 
 
 def _forget(conf: Any) -> None:
