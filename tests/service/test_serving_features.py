@@ -17,6 +17,7 @@ import pytest
 from stepzero.adapters.datasets import write_frame
 from stepzero.adapters.store import Store
 from stepzero.core.stages import StageInput, StageResult
+from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.spec.environment import Endpoint
 from stepzero.spec.load import validate
 from stepzero.spec.use_case import UseCase
@@ -41,7 +42,10 @@ class FeaturedWorld(World):
     @property
     def use_case(self) -> UseCase:
         data = make_use_case(self.name).model_dump(mode="json", by_alias=True, exclude={"source"})
-        kinds = {"account": "int", "V1": "double", "Class": "int"}, {"account": "int", "Amount": "double"}
+        kinds = (
+            {"account": "int", "V1": "double", "Class": "int"},
+            {"account": "int", "Amount": "double", "woman": "int"},
+        )
         sources = [
             {"source": {"format": "csv", "prefix": f"landing/{self.name}/", "columns": columns}} for columns in kinds
         ]
@@ -53,7 +57,11 @@ class FeaturedWorld(World):
     def publish(self, records: dict[int, dict[str, float]], day: str) -> StageInput:
         """Ingest and publish both groups."""
         frame = pd.DataFrame.from_dict(records, orient="index").rename_axis("account").reset_index()
-        parts = {"payments": frame[["account", "V1"]].assign(Class=0), "accounts": frame[["account", "Amount"]]}
+        frame = frame.assign(woman=frame.get("woman", 0))
+        parts = {
+            "payments": frame[["account", "V1"]].assign(Class=0),
+            "accounts": frame[["account", "Amount", "woman"]],
+        }
         plan = self.plan(f"publish-{day}", None).model_copy(update={"as_of": day})
         ingested = {}
         for name, part in parts.items():
@@ -79,9 +87,9 @@ class Asked:
 @pytest.fixture(scope="module")
 def endpoint(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     folder = tmp_path_factory.mktemp("featured")
-    world = FeaturedWorld(
-        name="featured", store=Store(f"file://{folder / 'store'}"), tracking_uri=mlflow_url, rows=rows
-    )
+    aside = rows.assign(_woman=np.arange(len(rows)) % 2)  # measured, and no model sees it
+    store = Store(f"file://{folder / 'store'}")
+    world = FeaturedWorld(name="featured", store=store, tracking_uri=mlflow_url, rows=aside)
     world.endpoint = Endpoint(uri=f"http://127.0.0.1:{free_port()}", ready_seconds=60)
     variables = write_environment(folder / "project", world, world.endpoint)
     arguments = ("--use-case", world.name, "--port", world.endpoint.uri.rpartition(":")[2])
@@ -202,3 +210,32 @@ def test_features_older_than_declared_are_refused(endpoint: Asked) -> None:
 def refusal(endpoint: Asked) -> str | None:
     answer = endpoint.post([{"account": 7}])
     return str(answer.json()["error"]["message"]) if answer.status_code == 503 else None
+
+
+def test_each_group_is_decided_on_by_its_own_threshold(endpoint: Asked, rows: pd.DataFrame) -> None:
+    """Of a registered, approved and deployed version: by id, where the group is published, and by rows that say it."""
+    world, same = endpoint.world, {"V1": 1.25, "Amount": 99.5}
+    world.publish({1: same | {"woman": 1}, 2: same | {"woman": 0}}, "2026-11-23T02:00:00+00:00")
+    (score,) = expected(rows, same)
+    groups = GroupThresholds(
+        column="woman", kind="int", values=(1,), disfavoured=score * 0.9, favoured=min(1, score * 1.1)
+    )
+    approved = world.champion("groups", BOTH, groups=groups)
+    deployed = world.stage("deploy", world.plan("groups"), {"approved": approved})
+    assert deployed.values["deployed"] is True
+    assert deployed.values["record"] == 1, "asked by its id, the group among what is looked up"
+    asked = [{"account": 1}, {"account": 2}, same | {"woman": 1}, same | {"woman": 0}]
+    told = endpoint.post({"instances": asked}).json()
+    assert told["version"] == approved.values["version"]
+    assert told["scores"] == [score] * 4
+    assert told["thresholds"] == [groups.disfavoured, groups.favoured] * 2
+    assert told["decisions"] == [1, 0, 1, 0]
+    assert "threshold" not in told
+    lines = endpoint.post("account\n1\n2\n", "text/csv", accept="text/csv").text.splitlines()[1:]
+    assert [line.split(",")[1] for line in lines] == ["1", "0"]
+    unsaid = endpoint.post([same])
+    assert unsaid.status_code == 422
+    assert "row 0 field woman: got missing" in unsaid.text
+    version = httpx.get(f"{endpoint.url}/version").json()
+    assert version["group_thresholds"] == groups.to_json()
+    assert version["lookup"]["groups"]["accounts"]["columns"] == ["Amount", "woman"]

@@ -21,6 +21,7 @@ from stepzero.cli.services.credentials import Credentials
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Verdict
+from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.learning.model import ScoringModel, save_model
 from stepzero.learning.transform import Transformer
 from stepzero.spec.data import Pipeline
@@ -134,11 +135,18 @@ class World:
         json.dumps(result.values, allow_nan=False)
         return as_input(stage, result)
 
-    def evaluated(self, features: list[str], *, train: slice = slice(0, 300), threshold: float = 0.4) -> dict[str, Any]:
+    def evaluated(
+        self,
+        features: list[str],
+        *,
+        train: slice = slice(0, 300),
+        threshold: float = 0.4,
+        groups: GroupThresholds | None = None,
+    ) -> dict[str, Any]:
         """Return what prepare and evaluate would have left behind: the inputs of register."""
         self.tries += 1
         folder = f"results/{self.name}/made/{self.tries}"
-        model = fit_model(self.rows.iloc[train], features, threshold=threshold)
+        model = fit_model(self.rows.iloc[train], features, threshold=threshold).replaced(groups=groups)
         sides = {"train": self.rows.iloc[train], "test": self.rows.iloc[300:]}
         prepared = as_input(
             "prepare",
@@ -161,6 +169,7 @@ class World:
             "parameters": {"C": 1.0},
             "threshold": threshold,
             "metrics": {"average_precision": {"value": 0.8, "low": 0.7, "high": 0.9}},
+            **({"groups": groups.to_json()} if groups else {}),
         }
         passed = Verdict(outcome=Outcome.PASS, subject="all gates passed")
         return {
