@@ -1,4 +1,4 @@
-"""Publishing through Feast: the catalogue, the online store, and where Feast's own ways go wrong."""
+"""Publishing through Feast: the catalogue, and online stores of several kinds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -23,12 +22,12 @@ from stepzero.adapters.feast_catalogue import FeastReader, feast_store, find_pub
 from stepzero.adapters.feature_replay import FeatureReplay
 from stepzero.adapters.online_features import EVENT, KNOWN, SqliteReader, open_reader, sqlite_path
 from stepzero.adapters.store import Store
-from stepzero.core.errors import InputError, ServiceError, SpecError, StageError
+from stepzero.core.errors import InputError, ServiceError, SetupError, SpecError, StageError
 from stepzero.core.stages import StageInput
-from stepzero.learning.as_known import as_known
 from stepzero.spec.environment import Environment, FeatureStore
 from support.aws import local_aws
-from support.features import DAY, DAYS, GROUP, Runs, history_of, rows_of, use_case_of
+from support.features import DAYS, Runs, use_case_of
+from support.redis import redis_server
 from support.stack import ROOT
 
 SETTINGS = FeatureStore()
@@ -279,96 +278,48 @@ def test_another_online_store_by_the_environment_file_alone(tmp_path: Path, monk
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with local_aws() as url:
-        online = {"type": "dynamodb", "region": "eu-central-1", "endpoint_url": url}
-        runs = publisher(tmp_path)
-        runs.environment = Environment(name="aws", store=runs.store.root, feature_store=FeatureStore(online=online))
-        assert counts(publish(runs, 0)) == {"claims": [3, 0, 0], "customers": [3, 0, 0]}
-        assert counts(publish(runs, 1, customers=CUSTOMERS.assign(age=[21, -30, 1]))) == {
-            "claims": [0, 3, 0],
-            "customers": [2, 1, 0],
-        }
-        reader = open_reader(runs.store, runs.environment.feature_store)
-        assert isinstance(reader, FeastReader)
-        found = reader.read("customers", "policy", [1, 404, 2])
-        assert [one and one["age"] for one in found] == [21, None, -30]
-        assert not (Path(runs.store.path("features")) / "online.db").exists()
+        published_elsewhere(tmp_path, {"type": "dynamodb", "region": "eu-central-1", "endpoint_url": url})
 
 
-class Feast:
-    """Feast alone, on a history as it is: what one gets without our join."""
-
-    def __init__(self, folder: Path, history: pd.DataFrame) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-            from feast.types import Int64
-
-            times = {name: pd.to_datetime(history[name], unit="s", utc=True) for name in ("event", "known")}
-            history.assign(**times).to_parquet(folder / "history.parquet")
-            config = RepoConfig(
-                project="alone",
-                provider="local",
-                registry=str(folder / "registry.db"),
-                online_store={"type": "sqlite", "path": str(folder / "online.db")},
-                offline_store={"type": "dask"},
-                entity_key_serialization_version=3,
-            )
-            policy = Entity(name="policy", join_keys=["policy"], value_type=ValueType.INT64)
-            source = FileSource(
-                path=str(folder / "history.parquet"), timestamp_field="event", created_timestamp_column="known"
-            )
-            fields = [Field(name="policy", dtype=Int64), Field(name="value", dtype=Int64)]
-            view = FeatureView(name="toy", entities=[policy], schema=fields, source=source)
-            self.store = FeatureStore(config=config)
-            self.store.apply([policy, view])
-        self.path = folder / "history.parquet"
-
-    def join(self, rows: pd.DataFrame) -> pd.DataFrame:
-        asked = pd.DataFrame(
-            {"policy": rows["policy"], "event_timestamp": pd.to_datetime(rows["moment"], unit="s", utc=True)}
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self.store.get_historical_features(asked, ["toy:value"]).to_df()
-
-    def online(self, *policies: int) -> list[Any]:
-        asked = [{"policy": policy} for policy in policies]
-        return list(self.store.get_online_features(["toy:value"], asked).to_dict()["value"])
+def test_redis_by_the_environment_file_alone(tmp_path: Path) -> None:
+    """A real server: the same again."""
+    with redis_server(tmp_path) as address:
+        published_elsewhere(tmp_path, {"type": "redis", "connection_string": address})
 
 
-def test_feast_alone_leaks_what_became_known_later(tmp_path: Path) -> None:
-    """An event of day 1 is corrected on day 5: on day 3 nobody knew, but Feast's training row does."""
-    history, rows = history_of([(1, 1, 1, 10), (1, 1, 5, 11)]), rows_of([(1, 3)])
-    assert Feast(tmp_path, history).join(rows)["value"].tolist() == [11]
-    assert as_known(history, rows, GROUP, as_of="moment")["value"].tolist() == [10]
+def published_elsewhere(folder: Path, online: dict[str, Any]) -> None:
+    """Publish twice where an environment file says, and read every kind of value back as it was."""
+    runs = publisher(folder)
+    runs.environment = Environment(name="aws", store=runs.store.root, feature_store=FeatureStore(online=online))
+    assert counts(publish(runs, 0)) == {"claims": [3, 0, 0], "customers": [3, 0, 0]}
+    assert counts(publish(runs, 1, customers=CUSTOMERS.assign(age=[21, -30, 1]))) == {
+        "claims": [0, 3, 0],
+        "customers": [2, 1, 0],
+    }
+    reader = open_reader(runs.store, runs.environment.feature_store)
+    assert isinstance(reader, FeastReader)
+    found = reader.read("customers", "policy", [1, 404, 2])
+    assert [one and one["age"] for one in found] == [21, None, -30]
+    assert not (Path(runs.store.path("features")) / "online.db").exists()
 
 
-def test_feast_alone_drops_rows_of_which_nothing_is_known_yet(tmp_path: Path) -> None:
-    history, rows = history_of([(1, 3, 3, 10), (2, 1, 1, 20)]), rows_of([(1, 2), (2, 2)])
-    assert Feast(tmp_path, history).join(rows)["policy"].tolist() == [2]
-    found = as_known(history, rows, GROUP, as_of="moment")["value"]
-    assert len(found) == 2
-    assert np.isnan(found[0])
-
-
-def test_feast_alone_misses_late_corrections_and_lets_an_older_event_win_online(tmp_path: Path) -> None:
-    """Materialising from where it ended does not see a correction of before; written rows win by order, not by time."""
-    history = history_of([(1, 1, 1, 20)])
-    alone = Feast(tmp_path, history)
-    day = [pd.Timestamp(number * DAY, unit="s", tz="UTC").to_pydatetime() for number in range(7)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone.store.materialize(day[0], day[2])
-        assert alone.online(1) == [20]
-        corrected = history_of([(1, 1, 1, 20), (1, 1, 5, 21)])
-        times = {name: pd.to_datetime(corrected[name], unit="s", utc=True) for name in ("event", "known")}
-        corrected.assign(**times).to_parquet(alone.path)
-        alone.store.materialize_incremental(day[6])
-        assert alone.online(1) == [20], "offline it is 21 by now"
-        newer = pd.DataFrame({"policy": [1], "value": [30], "event": [day[4]], "known": [day[4]]})
-        alone.store.write_to_online_store("toy", newer)
-        alone.store.write_to_online_store("toy", newer.assign(value=[1], event=[day[1]]))
-        assert alone.online(1) == [1], "an event of day 1 replaced one of day 4"
+def test_an_online_store_whose_client_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "feast.infra.online_stores.redis", raising=False)
+    runs = publisher(tmp_path)
+    for online, told in (
+        (
+            {"type": "redis"},
+            r"type redis: .*redis.* Allowed: an online .* client is installed\. Do: install feast\[redis\]",
+        ),
+        ({"type": "rediss"}, r"type rediss: .* Allowed: a type of Feast's online stores.* Do: correct the environment"),
+        ({"type": "sqlite", "paht": "x"}, r"type sqlite: .*paht.* Allowed: .*the settings that it has"),
+    ):
+        runs.environment = Environment(name="local", store=runs.store.root, feature_store=FeatureStore(online=online))
+        with pytest.raises(
+            (SetupError, SpecError), match=f"(?s)feature_store.online of the environment file: got {told}"
+        ):
+            publish(runs, 0)
 
 
 def test_kinds_are_told_from_values_since_an_object_column_may_hold_anything() -> None:

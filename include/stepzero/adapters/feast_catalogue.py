@@ -30,7 +30,7 @@ from stepzero.adapters.online_features import (
     marker_uri,
     sqlite_path,
 )
-from stepzero.core.errors import InputError, ServiceError, bare
+from stepzero.core.errors import InputError, ServiceError, SetupError, SpecError, bare
 from stepzero.core.references import Reference
 from stepzero.spec.base import Section
 
@@ -131,8 +131,13 @@ def open_feast(store: Store, settings: Settings, groups: Mapping[str, Published]
 
 
 def feast_store(store: Store, settings: Settings, registry: Path | None = None) -> Any:
-    """Return Feast's store on the environment's online store; without a registry the one that was kept is read."""
-    with _quiet():
+    """Return Feast's store on the environment's online store; without a registry the one that was kept is read.
+
+    Raises:
+        SetupError: The online store's client is not installed here.
+        SpecError: Feast has no such online store, or it has no such setting.
+    """
+    with _quiet(), _known_online(settings):
         from feast import FeatureStore, RepoConfig
 
         online = dict(settings.online)
@@ -148,6 +153,33 @@ def feast_store(store: Store, settings: Settings, registry: Path | None = None) 
             entity_key_serialization_version=3,
         )
         return FeatureStore(config=config)
+
+
+@contextmanager
+def _known_online(settings: Settings) -> Iterator[None]:
+    """Tell in our words what Feast says of the environment's `feature_store.online`.
+
+    Feast imports the client of an online store when its settings are read.
+    """
+    from feast.errors import FeastError, FeastModuleImportError
+
+    kind, what = settings.online["type"], "feature_store.online of the environment file"
+    try:
+        yield
+    except FeastModuleImportError as error:
+        raise SetupError(
+            what,
+            value=bare(f"type {kind}: {str(error.__cause__).partition(chr(10))[0]}"),
+            allowed="an online store of Feast's whose client is installed",
+            action=f"install feast[{kind}] wherever features are published and served",
+        ) from error
+    except (FeastError, ValueError) as error:
+        raise SpecError(
+            what,
+            value=bare(f"type {kind}: {error}"),
+            allowed="a type of Feast's online stores, with the settings that it has",
+            action="correct the environment file",
+        ) from error
 
 
 def _shared_database(path: Path) -> Path:
