@@ -18,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_DATA = ROOT.parent / "shared" / "data"
+BUNDLES = {"dags-folder": ROOT / "dags", "gate-alone": ROOT / "tests" / "e2e" / "gate_alone"}
+"""Where this Airflow finds DAG files: ours, and somebody else's who takes the gate alone."""
 Found = TypeVar("Found")
 
 
@@ -51,6 +53,9 @@ class Stack:
         cache = Path(os.environ.get("STEPZERO_HOME") or ROOT / ".stepzero") / "cache"
         paths = f"{ROOT / 'include'}{os.pathsep}{ROOT / 'plugins'}"
         self.environment = {**os.environ, **ports, "STEPZERO_HOME": str(home), "PYTHONPATH": paths}
+        local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+        bundles = [{"name": name, "classpath": local, "kwargs": {"path": str(at)}} for name, at in BUNDLES.items()]
+        self.environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
         home.mkdir(parents=True, exist_ok=True)
         if cache.is_dir() and not (home / "cache").exists():
             (home / "cache").symlink_to(cache)
@@ -109,6 +114,16 @@ class Stack:
         answer = httpx.request(method, f"{self.airflow_url}/api/v2{path}", headers=headers, timeout=60, **arguments)
         return answer.raise_for_status().json()
 
+    def trigger(self, dag: str, **form: Any) -> str:
+        """Start a run by hand; return its id."""
+        run = self.airflow("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": form})
+        return str(run["dag_run_id"])
+
+    def ended(self, run: str, dag: str = "credit_card_fraud") -> str | None:
+        """Return how a run ended; None while it goes on."""
+        state = self.airflow("GET", f"/dags/{dag}/dagRuns/{run}")["state"]
+        return str(state) if state in {"success", "failed"} else None
+
     def mlflow(self, method: str, path: str, **arguments: Any) -> Any:
         """Ask MLflow's REST API."""
         answer = httpx.request(method, f"{self.mlflow_url}/api/2.0/mlflow{path}", timeout=30, **arguments)
@@ -118,7 +133,9 @@ class Stack:
         """Return the runs of a use case that satisfy a condition."""
         experiment = self.mlflow("GET", "/experiments/get-by-name", params={"experiment_name": use_case})
         body = {"experiment_ids": [experiment["experiment"]["experiment_id"]], "filter": condition, "max_results": 1000}
-        return list(self.mlflow("POST", "/runs/search", json=body).get("runs", []))
+        found = self.mlflow("POST", "/runs/search", json=body)
+        assert not found.get("next_page_token"), "there are more than one page of runs"
+        return list(found.get("runs", []))
 
     def artifacts(self, run: str, folder: str = "") -> set[str]:
         """Return the paths of all files of a run in MLflow."""
