@@ -15,12 +15,14 @@ import httpx
 import pytest
 
 from support.browser import CHROMIUM
+from support.left_behind import LeftBehind
 from support.stack import Stack, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+DAG = "credit_card_fraud"
 SMALL = ("--sampler", "none", "--sampler", "random_under", "--model", "decision_tree", "--model", "xgboost")
 
 
@@ -182,18 +184,8 @@ def test_few_bad_rows_are_quarantined_and_counted(stack: Stack, first_run: dict[
     assert [task["state"] for task in gate] == ["success"]
 
 
-def _trigger(stack: Stack, **form: Any) -> str:
-    run = stack.airflow("POST", "/dags/credit_card_fraud/dagRuns", json={"logical_date": None, "conf": form})
-    return str(run["dag_run_id"])
-
-
 def _waiting(stack: Stack, run: str) -> list[dict[str, Any]]:
     return [task for task in stack.tasks(run) if task["state"] == "awaiting_input"]
-
-
-def _ended(stack: Stack, run: str) -> str | None:
-    state = stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{run}")["state"]
-    return str(state) if state in {"success", "failed"} else None
 
 
 def test_person_approves_the_newer_and_the_older_is_superseded(
@@ -210,9 +202,9 @@ def test_person_approves_the_newer_and_the_older_is_superseded(
     asked = ("--approval", "person", "--sampler", "none", "--model", "xgboost", "--seed", "11", "--no-watch")
     older = re.search(r"run (\S+): http", stack.command("run", *asked).stdout)[1]
     wait_for("an approval", lambda: _waiting(stack, older), seconds=240)
-    newer = _trigger(stack, **form, seed=12)
+    newer = stack.trigger(DAG, **form, seed=12)
     wait_for("the newer approval", lambda: _waiting(stack, newer), seconds=240)
-    wait_for("the older run to end", lambda: _ended(stack, older), seconds=120)
+    wait_for("the older run to end", lambda: stack.ended(older), seconds=120)
     assert "superseded" in stack.airflow("GET", f"/dags/credit_card_fraud/dagRuns/{older}")["note"].lower()
     before = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
     time.sleep(3)  # Airflow marks a task failed that is answered within a moment of parking
@@ -223,7 +215,7 @@ def test_person_approves_the_newer_and_the_older_is_superseded(
         path = f"/dags/credit_card_fraud/dagRuns/{newer}/taskInstances/{task['task_id']}/{task['map_index']}"
         answer = {"chosen_options": ["Approve"], "params_input": {"reason": "looks right"}}
         stack.airflow("PATCH", f"{path}/hitlDetails", json=answer)
-    assert wait_for("the newer run to end", lambda: _ended(stack, newer), seconds=240) == "success"
+    assert wait_for("the newer run to end", lambda: stack.ended(newer), seconds=240) == "success"
     after = httpx.get(f"{stack.endpoint_url}/ping", timeout=10).json()["version"]
     assert int(after) > int(before)
     evidence = json.loads(
@@ -248,34 +240,67 @@ def _answer_on_the_page(stack: Stack, page: Page, pictures: Path, run: str) -> N
     assert answered.value.ok
 
 
-def test_killed_anywhere_the_result_is_the_same(stack: Stack, first_run: dict[str, Any]) -> None:
-    """Kill -9 the gate's JVM, a training child and the scheduler in one run that computes everything again."""
+RECOMPUTED = ["quality_gate", "prepare", "resample", "tune", "evaluate"]
+
+
+def test_killed_anywhere_the_result_is_the_same_and_nothing_is_there_twice(
+    stack: Stack, first_run: dict[str, Any]
+) -> None:
+    """Kill -9 the gate's JVM, a training child and the scheduler in one run that computes everything again.
+
+    Then clear tasks of it that leave something behind: all are reused.
+    """
     form = {
         "window": "batch",
         "batch": first_run["batch"],
         "samplers": ["none", "random_under"],
         "models": ["decision_tree", "xgboost"],
     }
-    calm = _trigger(stack, **form)
-    assert wait_for("the calm run", lambda: _ended(stack, calm), seconds=300) == "success"
-    shaken = _trigger(stack, **form, recompute=["quality_gate", "prepare", "resample", "tune", "evaluate"])
+    calm = stack.trigger(DAG, **form)
+    assert wait_for("the calm run", lambda: stack.ended(calm), seconds=300) == "success"
+    ledger = LeftBehind(stack, calm).names()["ledger entries"]
+    shaken = stack.trigger(DAG, **form, recompute=RECOMPUTED)
     wait_for("the Spark JVM", lambda: stack.kill("java", "quality_gate"), seconds=120, every=0.2)
     wait_for("a training child", lambda: stack.kill("tune"), seconds=240, every=0.1)
     wait_for("the scheduler", lambda: stack.kill("airflow", "scheduler"), seconds=30)
-    assert wait_for("the shaken run", lambda: _ended(stack, shaken), seconds=600) == "success"
+    assert wait_for("the shaken run", lambda: stack.ended(shaken), seconds=600) == "success"
     tables = [json.loads(stack.command("results", run, "--json").stdout)["table"] for run in (calm, shaken)]
     assert tables[0] == tables[1]
+    left = LeftBehind(stack, shaken)
+    assert not any(left.twice().values()), left.twice()
+    assert left.rows() == LeftBehind(stack, calm).rows()
+    assert left.names()["ledger entries"] == ledger, "the same rows were accepted again, and are one entry"
+    assert f"run {shaken}" in left.names()["MLflow runs"]
+    assert left.trials() == left.computed_trials() > 0
+    _clear_and_find_nothing_new(stack, shaken, left)
+
+
+def _clear_and_find_nothing_new(stack: Stack, run: str, left: LeftBehind) -> None:
+    cleared = ["quality_gate", "prepare", "train.tune", "register"]
+    asked = {"dag_run_id": run, "task_ids": cleared, "only_failed": False, "dry_run": False}
+    before = _tries(stack, run)
+    stack.airflow("POST", f"/dags/{DAG}/clearTaskInstances", json=asked)
+    assert wait_for("the cleared run", lambda: stack.ended(run), seconds=400) == "success"
+    after = _tries(stack, run)
+    assert {task for (task, number) in after if after[task, number] > before.get((task, number), 0)} == set(cleared)
+    now = LeftBehind(stack, run)
+    assert set(now.reused("quality_gate", "prepare", "tune", "register").values()) == {True}
+    assert now.names() == left.names()
+
+
+def _tries(stack: Stack, run: str) -> dict[tuple[str, int], int]:
+    return {(one["task_id"], one["map_index"]): one["try_number"] for one in stack.tasks(run)}
 
 
 def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) -> None:
-    run = _trigger(
-        stack, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99
+    run = stack.trigger(
+        DAG, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99
     )
     wait_for(
         "preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"]
     )
     assert stack.kill("mlflow", "server") is not None
-    assert wait_for("the run", lambda: _ended(stack, run), seconds=400) == "success"
+    assert wait_for("the run", lambda: stack.ended(run), seconds=400) == "success"
 
 
 def test_sweep_ends_what_a_killed_client_left_and_nothing_else(stack: Stack, first_run: dict[str, Any]) -> None:
