@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import httpx
@@ -24,8 +25,28 @@ def test_claims_and_customers_become_a_served_champion(stack: Stack, claims_run:
     assert claims_run["outcome"] == "deployed"
     assert claims_run["verdict"].count("PASS: batch") == 2, "each table's gate has its say"
     assert claims_run["champion"]["version"] == "1"
-    ping = httpx.get(f"http://127.0.0.1:{stack.ports['AUTO_CLAIMS_FRAUD']}/ping", timeout=10)
+    ping = httpx.get(f"{endpoint_of(stack)}/ping", timeout=10)
     assert ping.json()["version"] == "1"
+
+
+def endpoint_of(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.ports['AUTO_CLAIMS_FRAUD']}"
+
+
+def test_the_endpoint_predicts_and_explains_a_policy_by_its_id(stack: Stack, claims_run: dict[str, Any]) -> None:
+    """From features that no caller sends: those that the run published, as the deployment itself has proved it."""
+    deployed = json.loads(stack.command("results", claims_run["run"], "--json").stdout)["stages"]["deploy"]
+    token = (stack.home / "secrets" / "endpoint_token").read_text(encoding="utf-8").strip()
+    asked = {"instances": [{"policy_id": deployed["record"]}], "explain": True}
+    address, shown = f"{endpoint_of(stack)}/invocations", {"Authorization": f"Bearer {token}"}
+    told = httpx.post(address, json=asked, headers=shown, timeout=60).raise_for_status().json()
+    assert told["scores"] == [deployed["prediction_by_id"]]
+    assert told["decisions"] == [int(told["scores"][0] >= claims_run["champion"]["threshold"])]
+    assert set(told["looked_up"][0]) == {"claims", "customers"}
+    (one,) = told["explanations"]
+    score = 1 / (1 + math.exp(-one["base"] - sum(one["contributions"].values())))
+    assert score == pytest.approx(told["scores"][0], abs=1e-6)
+    assert not {"customer_gender_female", "customer_gender_male"} & set(one["contributions"])
 
 
 def test_the_evidence_is_signed_and_names_what_there_was_to_read(stack: Stack, claims_run: dict[str, Any]) -> None:
