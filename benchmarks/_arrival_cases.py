@@ -1,4 +1,4 @@
-"""What starts a run and what does not, in the Airflow of `endpoint_failures`: objects in S3, files in a folder."""
+"""What starts a run and what does not, in the Airflow of `endpoint_failures`: objects in S3."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
-from _endpoint_project import BUCKET, DAG, FOLDER, LOCAL_DAG, LOCAL_POLL_SECONDS, POLL_SECONDS, PREFIX, Project
+from _endpoint_project import BUCKET, DAG, FOLDER, POLL_SECONDS, PREFIX, Project
 
+from stepzero.adapters.store import Store
 from support.rivals import Rivals
+from support.rivals_launcher import HELD, HOLDING
 from support.stack import wait_for
 
 BURST = 50
+KILLED: dict[int, Callable[[Project], None]] = {17: Project.kill_triggerer, 34: Project.kill_scheduler}
+"""Before which object which service is killed."""
 PART = 5 * 2**20
 """The smallest part of an upload in several but the last."""
 TWO_LOOKS = 2 * POLL_SECONDS + 5
@@ -111,6 +115,11 @@ STARTING_NONE = (
 )
 
 
+DURING = Case(
+    "object put while the run of another goes on, and stands still", lambda place: place.put("during.libsvm", ROWS)
+)
+
+
 def try_arrivals(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
     """Let things arrive, and count the runs that each of them started."""
     begun, place = known_runs(project), Place(project)
@@ -119,16 +128,16 @@ def try_arrivals(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
     rows += [_one(project, rivals, place, case) for case in STARTING[1:]]
     late = len(project.new_runs(begun)) - len(STARTING)
     assert late == 0, f"{late} runs that nobody asked for"
-    return [*rows, *_local(project)]
+    return rows
 
 
 def _one(project: Project, rivals: Rivals, place: Place, case: Case) -> dict[str, Any]:
     known = known_runs(project)
-    before = owners_of(rivals)
+    before = owners_of(rivals.store)
     names = case.land(place)
     landed = time.monotonic()
     new = wait_for("a claim", lambda: _claimed_since(rivals, names, before), seconds=CLAIM_SECONDS, every=1)
-    return _row(case.name, len(project.new_runs(known)), round(time.monotonic() - landed), claimed=len(new))
+    return row(case.name, len(project.new_runs(known)), round(time.monotonic() - landed), claimed=len(new))
 
 
 def _none(project: Project, place: Place) -> list[dict[str, Any]]:
@@ -139,7 +148,7 @@ def _none(project: Project, place: Place) -> list[dict[str, Any]]:
     time.sleep(TWO_LOOKS)
     started = len(project.new_runs(known))
     log = _said(project)
-    return [_row(case.name, started, TWO_LOOKS, **_reason(case, log)) for case in STARTING_NONE]
+    return [row(case.name, started, TWO_LOOKS, **_reason(case, log)) for case in STARTING_NONE]
 
 
 def _reason(case: Case, log: str) -> dict[str, Any]:
@@ -152,45 +161,35 @@ def _said(project: Project) -> str:
     return "".join(path.read_text(errors="replace") for path in found if path.is_file())
 
 
-def _local(project: Project) -> list[dict[str, Any]]:
-    """Write a file of this machine slowly: nothing starts before it is whole."""
-    folder = project.local / "landing"
-    known = known_runs(project, LOCAL_DAG)
-    (folder / "part.libsvm.part").write_bytes(ROWS)
-    (folder / "empty.libsvm").touch()
-    end = time.monotonic() + 5 * LOCAL_POLL_SECONDS
-    with (folder / "growing.libsvm").open("ab", buffering=0) as stream:
-        while time.monotonic() < end:
-            stream.write(ROWS)
-            time.sleep(0.1)
-        growing = len(project.new_runs(known, LOCAL_DAG))
-    written = time.monotonic()
-    wait_for("a run of the folder", lambda: project.new_runs(known, LOCAL_DAG), seconds=CLAIM_SECONDS, every=0.5)
-    began = round(time.monotonic() - written)
-    time.sleep(3 * LOCAL_POLL_SECONDS)
-    whole = len(project.new_runs(known, LOCAL_DAG))
-    return [
-        _row("local file, while it is being written", growing, 5 * LOCAL_POLL_SECONDS),
-        _row("local file, whole; beside it an empty one and a .part", whole, began),
-    ]
+def try_during(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
+    """Let an object arrive while a run of another one stands still."""
+    rivals.store.remove(HOLDING)
+    rivals.store.write_json(HELD, {"task": "lease_endpoint xgboost"})
+    try:
+        project.land(rivals, "first.libsvm", event=True)
+        wait_for("a run that stands still", lambda: rivals.store.exists(HOLDING), seconds=CLAIM_SECONDS, every=1)
+        return [_one(project, rivals, Place(project), DURING)]
+    finally:
+        rivals.store.remove(HELD)
 
 
-def try_burst(project: Project, rivals: Rivals) -> dict[str, Any]:
-    """Land many objects, and kill the triggerer in their midst."""
+def try_burst(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
+    """Land many objects, of which the queue hears every other, and kill triggerer and scheduler in their midst."""
     before = known_runs(project)
     names = [f"burst-{number}.libsvm" for number in range(BURST)]
-    for name in names:
-        if name == names[BURST // 2]:
-            for process in project.named("triggerer"):
-                process.kill()
-        project.land(rivals, name, event=False)
-    wait_for("a run of the burst", lambda: project.new_runs(before), seconds=180, every=1)
-    wait_for("claims", lambda: set(names) <= set(owners_of(rivals)), seconds=CLAIM_SECONDS, every=1)
-    owners = {name: runs for name, runs in owners_of(rivals).items() if name in names}
+    landed = time.monotonic()
+    for number, name in enumerate(names):
+        if number in KILLED:
+            KILLED[number](project)
+        project.land(rivals, name, event=number % 2 == 0)
+    wait_for("claims", lambda: set(names) <= set(owners_of(rivals.store)), seconds=CLAIM_SECONDS, every=1)
+    seconds = round(time.monotonic() - landed)
+    owners = {name: runs for name, runs in owners_of(rivals.store).items() if name in names}
     assert all(len(runs) == 1 for runs in owners.values()), "claimed twice"
     by = {run for runs in owners.values() for run in runs}
-    return {"objects, the triggerer killed in their midst": BURST, "claimed": len(owners), "by runs": len(by),
-            "runs started": len(project.new_runs(before))}  # fmt: skip
+    told = {"claimed": len(owners), "by runs": len(by)}
+    name = f"{BURST} objects in a burst, triggerer and scheduler killed -9 in their midst"
+    return [row(name, len(project.new_runs(before)), seconds, **told)]
 
 
 def known_runs(project: Project, dag: str = DAG) -> set[str]:
@@ -198,23 +197,24 @@ def known_runs(project: Project, dag: str = DAG) -> set[str]:
     return {str(run["dag_run_id"]) for run in project.runs(dag)}
 
 
-def owners_of(rivals: Rivals) -> dict[str, list[str]]:
-    """Return which runs claimed each object, one run for each version of it."""
+def owners_of(store: Store, dag: str = DAG) -> dict[str, list[str]]:
+    """Return which runs claimed each file, one run for each version of it."""
     found: dict[str, list[str]] = {}
-    for uri in rivals.store.list(f"arrivals/{DAG}"):
+    for uri in store.list(f"arrivals/{dag}"):
         if "/runs/" not in uri:
-            told = rivals.store.read_json(uri)
+            told = store.read_json(uri)
             found.setdefault(str(told["uri"]).rpartition("/")[2], []).append(str(told["run"]))
     return found
 
 
 def _claimed_since(rivals: Rivals, names: list[str], before: dict[str, list[str]]) -> list[str]:
     """Return the names, once a run has claimed every one of them that had not."""
-    now = owners_of(rivals)
+    now = owners_of(rivals.store)
     return names if all(len(now.get(name, [])) == len(before.get(name, [])) + 1 for name in names) else []
 
 
-def _row(arrival: str, started: int, seconds: float, **more: Any) -> dict[str, Any]:
-    row = {"arrival": arrival, "runs started": started, "seconds": seconds, **more}
-    print(row, flush=True)
-    return row
+def row(arrival: str, started: int, seconds: float, **more: Any) -> dict[str, Any]:
+    """Return a row of the table, and say it."""
+    told = {"arrival": arrival, "runs started": started, "seconds": seconds, **more}
+    print(told, flush=True)
+    return told

@@ -28,7 +28,8 @@ from support.rivals import Rivals, is_open, three_models  # noqa: E402
 from support.stack import Stack, wait_for  # noqa: E402
 
 BUCKET, FOLDER = "stepzero", "failures"
-STORE, PREFIX, DAG, LOCAL_DAG = f"s3://{BUCKET}/{FOLDER}", "landing/abalone_age/", "abalone_age", "local_folder"
+STORE, PREFIX, DAG = f"s3://{BUCKET}/{FOLDER}", "landing/abalone_age/", "abalone_age"
+LOCAL_DAG, WAITING_DAG = "local_folder", "waiting_run"
 POLL_SECONDS, LOCAL_POLL_SECONDS = 20, 5
 HEALTHY_SECONDS = 60.0
 """Enough for a process that is to become healthy on two busy cores."""
@@ -54,22 +55,38 @@ abalone_age()
 
 
 LOCAL_FLOW = '''
-"""Files of a folder of this machine, watched as those of the store are."""
+"""Files of a folder of this machine, watched as those of the store are: runs that they start, and one that waits."""
 
-from airflow.providers.standard.operators.empty import EmptyOperator
+import os
+
 from airflow.sdk import Asset, AssetWatcher, dag
 
+from stepzero_airflow.sensors.arrival import ArrivalSensor
 from stepzero_airflow.triggers.arrival import ArrivalTrigger
 
 landed = ArrivalTrigger("file://{folder}", "{name}", "landing/", {seconds})
 
 
+class FolderSensor(ArrivalSensor):
+    """The sensor of every DAG, in an environment whose store is the folder."""
+
+    def execute(self, context):
+        os.environ["STEPZERO_ENVIRONMENT"] = "{environment}"
+        return super().execute(context)
+
+
 @dag(schedule=[Asset("{name}", watchers=[AssetWatcher(name="{name}", trigger=landed)])], catchup=False)
 def {name}():
-    EmptyOperator(task_id="arrived")
+    FolderSensor(task_id="claim", use_case="{name}", prefix="landing/", poll_seconds={seconds})
+
+
+@dag(schedule=None)
+def {waiting}():
+    FolderSensor(task_id="claim", use_case="{waiting}", prefix="waiting/", poll_seconds={seconds})
 
 
 {name}()
+{waiting}()
 '''
 
 
@@ -88,7 +105,8 @@ class Project(Stack):
         self.sqs: Any = boto3.client("sqs", endpoint_url=aws, **KEYS)  # type: ignore[call-overload]
         self.queue = str(self.sqs.create_queue(QueueName="arrivals")["QueueUrl"])
         self.local = home / "local"
-        (self.local / "landing").mkdir(parents=True)
+        for name in ("landing", "waiting"):
+            (self.local / name).mkdir(parents=True)
         include = home / "project" / "include"
         self._link(include)
         path = include / "environments" / "failures.yaml"
@@ -110,7 +128,11 @@ class Project(Stack):
         (include / "support").symlink_to(ROOT / "tests" / "support")
         (include.parent / "plugins").symlink_to(ROOT / "plugins")
         (include.parent / "dags").mkdir()
-        local = LOCAL_FLOW.format(folder=self.local, name=LOCAL_DAG, seconds=LOCAL_POLL_SECONDS)
+        folder = include / "environments" / "folder.yaml"
+        folder.write_text(json.dumps({"name": "folder", "store": f"file://{self.local}"}), encoding="utf-8")
+        local = LOCAL_FLOW.format(
+            folder=self.local, name=LOCAL_DAG, waiting=WAITING_DAG, seconds=LOCAL_POLL_SECONDS, environment=folder
+        )
         for name, text in ((DAG, FLOW), (LOCAL_DAG, local)):
             (include.parent / "dags" / f"{name}.py").write_text(text.lstrip(), encoding="utf-8")
 
@@ -142,7 +164,7 @@ class Project(Stack):
 
     def _has_dags(self) -> bool:
         found = {one["dag_id"] for one in self.airflow("GET", "/dags?limit=100")["dags"]}
-        return {DAG, LOCAL_DAG} <= found
+        return {DAG, LOCAL_DAG, WAITING_DAG} <= found
 
     def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
         """Return all runs, the oldest first."""
@@ -161,6 +183,21 @@ class Project(Stack):
                 if word in process.cmdline():
                     found.append(process)
         return found
+
+    def kill_triggerer(self) -> None:
+        """Kill -9 the triggerer, and what it started."""
+        found = self.named("triggerer")
+        assert found, "no triggerer runs"
+        for process in found:
+            process.kill()
+
+    def kill_scheduler(self) -> None:
+        """Kill -9 the scheduler; whatever else it started is left alone."""
+        found = {process.pid: process for process in self.named("scheduler")}
+        first = [process for pid, process in found.items() if process.ppid() not in found]
+        assert first, "no scheduler runs"
+        for process in first:
+            process.kill()
 
     def land(self, rivals: Rivals, name: str, *, event: bool) -> float:
         """Put one object, and tell the queue as S3 would; return when."""

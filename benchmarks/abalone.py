@@ -1,6 +1,6 @@
 """Abalones: the reference example's coin toss beside our verdict, and later arrivals by refit and by learning on.
 
-    bin/stepzero bench abalone [--data abalone_libsvm.csv]
+    bin/stepzero bench abalone [--data abalone_libsvm.csv] [--chart coin_toss.png]
 
 Fits the declared models on the training part of a 70/15/15 split by a stable hash and judges them on all test rows.
 The coin toss is the reference example's way to choose: three random rows for each model, the higher mean accuracy wins.
@@ -22,7 +22,8 @@ from stepzero.generators.abalone import COLUMNS, generate
 from stepzero.learning.increments import go_on
 from stepzero.learning.model import ScoringModel
 from stepzero.learning.models import make_algorithm
-from stepzero.learning.rivals import coin_toss, judge
+from stepzero.learning.regression_pictures import toss_picture
+from stepzero.learning.rivals import TRIALS, coin_toss, judge, tosses_of_more_rows
 from stepzero.learning.table import Table, make_table
 from stepzero.learning.transform import Transformer
 from stepzero.measures.regression import row_accuracy
@@ -37,7 +38,9 @@ SEED = 7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
-    path = parser.parse_args().data
+    parser.add_argument("--chart", type=Path, help="draw the toss beside the verdict")
+    asked = parser.parse_args()
+    path = asked.data
     frame = read(path) if path.is_file() else generate()
     parts = split(frame)
     test = table(parts["test"])
@@ -46,18 +49,22 @@ def main() -> None:
     contest = judge(predicted, test.target, metric="rmse", tie=USE_CASE.compare.tie, seed=SEED)
     pair = ("xgboost", "least_absolute_deviations")
     chance = coin_toss(predicted[pair[0]], predicted[pair[1]], test.target, seed=SEED)
+    by_rows = tosses_of_more_rows(predicted[pair[0]], predicted[pair[1]], test.target, seed=SEED) | {TRIALS: chance}
+    if asked.chart:
+        asked.chart.write_bytes(toss_picture(contest, pair, by_rows))
     accuracy = {name: row_accuracy(test.target, guess) for name, guess in predicted.items()}
     print(f"{len(frame)} rows ({path.name if path.is_file() else 'generated'}), {len(test.target)} of them test")
     shown = {name: {m: round(i.value, 3) for m, i in found.items()} for name, found in contest.figures.items()}
     print(pd.DataFrame(shown).T.to_string())
     print(contest.sentence())
     print(f"three random rows each: {pair[0]} wins over {pair[1]} with probability {chance:.3f}")
+    print("more rows: " + ", ".join(f"{rows} {found:.3f}" for rows, found in by_rows.items()))
     spread = accuracy["xgboost"]
     print(f"accuracy of one row: standard deviation {spread.std():.1f}, least {spread.min():.1f}")
     arrivals = later(frame, test)
     print(pd.DataFrame(arrivals, index=["rmse"]).T.round(3).to_string())
     told = {"rows": len(frame), "figures": shown, "winner": contest.winner, "by_rule": contest.by_rule}
-    print(json.dumps({**told, "three_rows_agree": round(chance, 3), "later_arrivals": arrivals}))
+    print(json.dumps({**told, "three_rows_agree": round(chance, 3), "more_rows": by_rows, "later_arrivals": arrivals}))
 
 
 def read(path: Path) -> pd.DataFrame:

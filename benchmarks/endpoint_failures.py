@@ -1,12 +1,12 @@
 """What is left of ephemeral endpoints after each failure, in a real Airflow on a real S3-speaking store: nothing.
 
-    python benchmarks/endpoint_failures.py [--only "scheduler killed"] [--keep FOLDER]
+    bin/stepzero bench endpoint_failures [--only "scheduler killed -9"] [--logs FOLDER] [--anew]
 
 Airflow, the endpoint host and OpenStack Swift run as `bin/stepzero up` starts them; SQS is played by a local AWS. Each
 failure is one object that is put into S3: the watcher in the triggerer starts one run, something is done to it, and
 when the run has ended everything that could be left of an endpoint is counted. Then the watcher itself is tried: what
-starts a run and what does not, in S3 and in a folder of this machine, and a burst of objects in whose midst the
-triggerer is killed. The last line is JSON.
+starts a run and what does not, in S3 and in a folder of this machine, and bursts in whose midst triggerer and
+scheduler are killed. What is done is kept: whoever ends this early goes on there the next time. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
-from _arrival_cases import try_arrivals, try_burst
-from _endpoint_project import DAG, Project
+from _arrival_cases import try_arrivals, try_burst, try_during
+from _arrival_folder import try_folder
+from _endpoint_project import DAG, ROOT, Project
+from _kept import Kept
 
 from support.aws import local_aws
 from support.rivals import Broken, Line, Rivals, Stuck
@@ -35,7 +38,15 @@ from support.rivals_launcher import HELD, HOLDING
 from support.stack import wait_for
 
 RUN_SECONDS = 400
-ARRIVALS, BURST = "arrivals", "burst"
+MODELS = ("xgboost", "random_forest", "nearest_neighbours")
+ARRIVALS: dict[str, Callable[[Project, Rivals], list[dict[str, Any]]]] = {
+    "arrivals": try_arrivals,
+    "arrivals during a run": try_during,
+    "arrivals in a folder": lambda project, _: try_folder(project),
+    "burst": try_burst,
+}
+MEASURED = ("stepzero.serving.host", "stepzero.serving.ephemeral", "stepzero.adapters.arrivals",
+            "stepzero.stages.compare_endpoints", "stepzero.stages.endpoints", "stepzero.cli.services.supervisor")  # fmt: skip
 NO_LUCK = "fold 0: ValueError: no luck"
 HARM = Callable[[Project, Rivals], None]
 
@@ -68,13 +79,9 @@ def kill_task(project: Project, rivals: Rivals) -> None:
 
 
 def kill_scheduler(project: Project, rivals: Rivals) -> None:
-    """Kill -9 the scheduler; whatever else it started is left alone."""
+    """Kill -9 the scheduler."""
     del rivals
-    found = {process.pid: process for process in project.named("scheduler")}
-    first = [process for pid, process in found.items() if process.ppid() not in found]
-    assert first, "no scheduler runs"
-    for process in first:
-        process.kill()
+    project.kill_scheduler()
 
 
 def stop_host(project: Project, rivals: Rivals) -> None:
@@ -111,41 +118,46 @@ FAILURES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", help="a failure by its name, arrivals, or burst; may be repeated")
-    parser.add_argument("--keep", type=Path, help="folder for logs and store")
+    known = [*(one.name for one in FAILURES), *ARRIVALS]
+    parser.add_argument("--only", action="append", help=f"may be repeated: {', '.join(known)}")
+    parser.add_argument("--logs", type=Path, help="folder for logs and store, which stays")
+    parser.add_argument("--anew", action="store_true", help="do again what is kept")
     asked = parser.parse_args()
     # Whoever ends this early is not to leave services behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    known = [*(one.name for one in FAILURES), ARRIVALS, BURST]
     if unknown := sorted(set(asked.only or []) - set(known)):
         parser.error(f"--only {', '.join(unknown)}: there are {', '.join(known)}")
+    played = [ROOT / "tests" / "support" / name for name in ("rivals.py", "rivals_launcher.py", "scripted.py")]
+    files = [*played, *sorted((ROOT / "plugins").rglob("*.py"))]
+    kept = Kept(Path(__file__), {}, files=files, modules=MEASURED, anew=asked.anew)
+    wanted = asked.only or known
+    if missing := [name for name in wanted if not kept.has(name)]:
+        measure(missing, kept, asked.logs)
+    found = {name: kept.get(name, lambda: None) for name in wanted}
+    show([found[one.name] for one in FAILURES if one.name in found], [found[name] for name in ARRIVALS if name in found])
 
-    def wanted(name: str) -> bool:
-        return not asked.only or name in asked.only
 
-    chosen = [one for one in FAILURES if wanted(one.name)]
-    told: dict[str, Any] = {"failures": [], "arrivals": [], "burst": {}}
+def measure(names: list[str], kept: Kept, logs: Path | None) -> None:
+    """Start the product once, and keep what comes of each part."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="stepzero-failures-") as folder, local_aws() as aws:
-        project = Project((asked.keep or Path(folder)).resolve() / "home", aws)
+        project = Project((logs or Path(folder)).resolve() / "home", aws)
         try:
             rivals = project.begin()
             print("services run", flush=True)
-            for one in chosen:
-                told["failures"].append(tried(project, rivals, one))
-                print(json.dumps(told["failures"][-1]), flush=True)
-            rivals.give(**dict.fromkeys(("xgboost", "random_forest", "nearest_neighbours"), NO_LUCK))
-            if wanted(ARRIVALS):
-                told["arrivals"] = try_arrivals(project, rivals)
-            if wanted(BURST):
-                told["burst"] = try_burst(project, rivals)
+            for one in FAILURES:
+                if one.name in names:
+                    print(json.dumps(kept.get(one.name, partial(tried, project, rivals, one))), flush=True)
+            rivals.give(**dict.fromkeys(MODELS, NO_LUCK))
+            for name, attempt in ARRIVALS.items():
+                if name in names:
+                    kept.get(name, partial(attempt, project, rivals))
         finally:
             project.command("down", expect=None, timeout=120)
             # A process that was stopped or orphaned by us is ours to end.
             for process in project.processes():
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-    show(told)
 
 
 def tried(project: Project, rivals: Rivals, failure: Failure) -> dict[str, Any]:
@@ -187,17 +199,17 @@ def tasks_of(project: Project, run: str | None = None) -> list[dict[str, Any]]:
     return project.tasks(quote(run or str(project.runs()[-1]["dag_run_id"]), safe=""), DAG)
 
 
-def show(told: dict[str, Any]) -> None:
+def show(failures: list[dict[str, Any]], arrivals: list[list[dict[str, Any]]]) -> None:
     """Print the tables, and all as JSON."""
-    if told["failures"]:
+    if failures:
         print(f"{'failure':50} {'run':8} {'processes':>9} {'ports':>6} {'files':>6} {'leases':>7}")
-    for row in told["failures"]:
+    for row in failures:
         left = row["left"]
         print(f"{row['failure']:50} {row['run']:8} {left['processes']:9} {left['ports']:6} {left['files']:6} "
               f"{left['leases']:7}")  # fmt: skip
-    for row in told["arrivals"]:
-        print(f"{row['arrival']:55} {row['runs started']:3} runs")
-    print(json.dumps(told))
+    for row in (one for rows in arrivals for one in rows):
+        print(f"{row['arrival']:85} {row['runs started']:3} runs, claimed {row.get('claimed', 0)}, {row['seconds']} s")
+    print(json.dumps({"failures": failures, "arrivals": arrivals}))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,19 @@ def test_a_file_that_grows_is_waited_for(environment: Store) -> None:
     assert watcher._fresh(arrivals, now, arrivals.listing()) == [], "told already"
 
 
+def test_a_run_leaves_what_grows_while_it_looks(
+    environment: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    whole, growing = land(environment, "whole.libsvm"), land(environment, "growing.libsvm")
+    between = SimpleNamespace(sleep=lambda _: land(environment, "growing.libsvm", "9 1:1\n8 1:2\n"))
+    monkeypatch.setattr("stepzero_airflow.sensors.arrival.time", between)
+    assert sensor().execute(context("run-1")) == [whole]
+    assert f"{growing} is not taken: still being written" in caplog.text
+    monkeypatch.undo()
+    assert sensor().execute(context("run-2")) == [growing], "the next run has it"
+
+
 def test_a_run_by_hand_waits_and_then_claims(environment: Store) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         sensor().execute(context("manual__1", "manual"))

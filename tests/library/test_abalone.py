@@ -12,13 +12,15 @@ from sklearn import metrics as reference
 from stepzero.adapters.datasets import manifest_of, read_frame
 from stepzero.adapters.landing import land_parts
 from stepzero.adapters.store import Store
-from stepzero.core.errors import InputError, SpecError
+from stepzero.core.errors import InputError, SpecError, StageError
 from stepzero.core.stages import StageResult
 from stepzero.core.verdict import Outcome
 from stepzero.generators import to_libsvm
 from stepzero.generators.abalone import BAD, bad, generate
-from stepzero.learning.model import load_model
-from stepzero.learning.models import make_algorithm, score_rows
+from stepzero.learning.model import ScoringModel, load_model
+from stepzero.learning.models import TrainingRows, make_algorithm, score_rows
+from stepzero.learning.table import Table, make_table
+from stepzero.learning.transform import Transformer
 from stepzero.measures.regression import accuracy, mae, r2, rmse, row_accuracy
 from stepzero.spec.training import Model
 from support.abalone import FOLDER, REAL, AbaloneBench, abalones, prepared, real_abalones
@@ -256,12 +258,42 @@ def test_a_run_may_try_fewer_models_than_the_tie_rule_names() -> None:
 
 
 def test_a_target_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    from stepzero.learning.table import make_table
-
     rows = prepared(generate(rows=50))["train"].astype({"Rings": float})
     rows.loc[3, "Rings"] = float("nan")
     with pytest.raises(InputError, match=r"target Rings: got \d+ rows, 1 without a number"):
         make_table(rows, abalones().problem, None)  # type: ignore[arg-type]
+
+
+def test_later_rows_are_learned_on_as_well_as_by_a_refit() -> None:
+    from stepzero.learning.increments import go_on
+
+    frame = real_abalones()
+    halves = [prepared(frame.iloc[:2088]), prepared(frame.iloc[2088:])]
+    test = pd.concat([half["test"] for half in halves])
+    first, later = (half["train"] for half in halves)
+    one = fitted("stochastic_gradient_descent", first)
+    before = one.score(test)
+    learned = go_on(one, as_table(later))
+    refit = fitted("stochastic_gradient_descent", pd.concat([first, later]))
+    errors = [rmse(test["Rings"], model.score(test)) for model in (one, learned, refit)]
+    assert errors[1] != errors[0], "it did learn"
+    assert abs(errors[1] - errors[2]) < 0.05 * errors[2], "and as much as a refit"
+    assert (one.score(test) == before).all(), "the model that it began from stays as it was"
+    assert (go_on(one, as_table(later)).score(test) == learned.score(test)).all(), "the same rows, the same model"
+    with pytest.raises(StageError, match=r"learning on with QuantileRegressor: got it has no partial_fit\."):
+        go_on(fitted("least_absolute_deviations", later.head(200)), as_table(first))
+
+
+def as_table(rows: pd.DataFrame) -> Table:
+    return make_table(rows, abalones().problem, None)  # type: ignore[arg-type]
+
+
+def fitted(name: str, rows: pd.DataFrame) -> ScoringModel:
+    table = as_table(rows)
+    transformer = Transformer.from_spec(abalones().pipeline).fit(table.features)
+    learned = TrainingRows(transformer.transform(table.features), table.target, table.weight)
+    estimator = make_algorithm(name, Model(), "regression").fit({}, learned, 7)
+    return ScoringModel(features=table.feature_types(), transformer=transformer, estimator=estimator)
 
 
 def test_generated_abalones_are_like_the_real_ones() -> None:

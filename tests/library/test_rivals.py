@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepzero.learning.rivals import Contest, coin_toss, judge
+from stepzero.learning.regression_pictures import toss_picture
+from stepzero.learning.rivals import Contest, coin_toss, judge, tosses_of_more_rows
 from stepzero.measures.checks import Floats
+from stepzero.measures.regression import accuracy
 
 ORDER = ("xgboost", "least_absolute_deviations")
 
@@ -96,6 +98,32 @@ def test_golden_59_the_toss_counts_accuracy_as_the_reference_does() -> None:
     assert coin_toss(np.array([9.0, 9.0]), np.array([8.0, 8.0]), target) == 1.0
     assert coin_toss(np.array([8.0, 8.0]), np.array([9.0, 9.0]), target) == 0.0
     assert coin_toss(target, target, target) == 1.0, "a tie goes to the first"
+
+
+def test_more_rows_choose_by_accuracy_more_surely_whatever_the_error_says() -> None:
+    target = np.tile([20.0] * 2 + [10.0] * 23, 40)
+    near, mostly_right = target * 0.96, np.where(target == 20, 22.0, target)
+    found = contest({"xgboost": near, "least_absolute_deviations": mostly_right}, target, tie=())
+    assert found.winner == "xgboost"
+    assert accuracy(target, near) == pytest.approx(96.0)
+    assert accuracy(target, mostly_right) == pytest.approx(99.2)
+    chances = tosses_of_more_rows(near, mostly_right, target)
+    assert list(chances) == [1, 3, 10, 30, 100, 300]
+    # It wins a toss where the other draws mostly large ones: one of one, two of three.
+    assert chances[1] == pytest.approx(0.08, abs=0.01)
+    assert chances[3] == pytest.approx(3 * 0.08**2 * 0.92 + 0.08**3, abs=0.005)
+    assert chances[300] == 0
+    assert chances == tosses_of_more_rows(near, mostly_right, target), "by a seed"
+
+
+def test_the_toss_is_drawn_beside_the_verdict() -> None:
+    target = truth(rows=80)
+    rows = guesses(target, xgboost=0.52, least_absolute_deviations=0.5, nearest_neighbours=3.0)
+    found, pair = contest(rows, target), ("xgboost", "least_absolute_deviations")
+    drawn = toss_picture(found, pair, {1: 0.5, 3: 0.49, 10: 0.45})
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn == toss_picture(found, pair, {1: 0.5, 3: 0.49, 10: 0.45}), "the same content, the same bytes"
+    assert drawn != toss_picture(found, pair, {1: 0.5, 3: 0.9, 10: 0.45})
 
 
 def test_one_model_alone_wins() -> None:

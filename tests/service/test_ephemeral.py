@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from stepzero.adapters.datasets import manifest_of
 from stepzero.adapters.leases import Lease, read_lease, read_status, write_lease
 from stepzero.core.errors import ServiceError, StageError, StepzeroError
 from stepzero.core.stages import StageResult
@@ -252,7 +252,12 @@ def test_the_winner_is_told_with_its_model_and_its_rows(rivals: Rivals) -> None:
     refused = rivals.stage("compare_endpoints", {"asked": asked, "evaluated": leaked, "prepared": rivals.prepared})
     assert refused.verdict is not None
     assert refused.verdict.outcome is Outcome.FAIL, "a leak stays one, whoever wins"
-    assert np.isfinite(contest["coin_toss"]["probability"])
+    toss = contest["coin_toss"]
+    assert toss["by_rows"]["3"] == toss["probability"]
+    assert 0 < toss["probability"] < 1
+    drawn = manifest_of(rivals.store, done.output("pictures"))["files"]
+    names = {file["uri"].rpartition("/")[2] for file in drawn}
+    assert names == {"table.png", "predictions.png", "errors.png", "coin_toss.png"}
 
 
 def test_leases_keep_their_names(rivals: Rivals) -> None:

@@ -144,7 +144,8 @@ def _results(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Marku
         parts.append(_table(dossier))
     curves = {"precision_recall": "Precision and recall of every cell", "roc": "ROC curves of every cell"}
     parts.append(beside(*_pictures(pictures, curves)))
-    numbers = {"predictions": "Predictions against the truth", "errors": "Errors along the truth"}
+    numbers = {"predictions": "Predictions against the truth", "errors": "Errors along the truth",
+               "coin_toss": "What a few random rows would have said, and what all test rows say"}  # fmt: skip
     parts += _pictures(pictures, numbers)
     return section("Results on untouched rows", *parts)
 

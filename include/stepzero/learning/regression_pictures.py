@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stepzero.learning.drawing import BLUE, GREY, INK, ORANGE, figure, png
+from stepzero.learning.drawing import BLUE, GREY, INK, ORANGE, figure, logarithmic, png
 from stepzero.learning.evaluation import Cell
+from stepzero.learning.rivals import TOGETHER, TRIALS, Contest
 from stepzero.learning.table import Table
 from stepzero.measures.checks import Floats
 from stepzero.measures.uncertainty import Interval
@@ -44,7 +45,7 @@ def table_picture(metrics: Mapping[str, Mapping[str, Interval]], winner: str) ->
                 axis.plot(found.value, place, "o", color=colour, markersize=7)
                 axis.annotate(f"{found.value:.3f}", (found.value, place), (0, 7), textcoords="offset points",
                               ha="center", size=9, color=colour)  # fmt: skip
-            axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+            axis.set_yticks(range(len(names)), [_words(name) for name in names])
             axis.set(title=word, ylim=(-0.6, len(names) - 0.2))
         axes[1].set_yticklabels([])
         made.supxlabel("On untouched rows, with confidence interval; small is good. Blue: the winner.", size=9)
@@ -64,7 +65,7 @@ def predictions_picture(predicted: Mapping[str, Floats], target: Floats, name: s
             # Whole numbers lie on each other: the darker, the more rows.
             axis.scatter(target, guess, s=14, color=BLUE, alpha=0.25, linewidths=0)
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-            axis.set_title(model.replace("_", " "), size=10)
+            axis.set_title(_words(model), size=10)
         for axis in panels[len(shown) :]:
             axis.set_axis_off()
         made.suptitle("Predictions against the truth, on untouched rows", x=0.01, ha="left")
@@ -82,13 +83,54 @@ def errors_picture(predicted: Mapping[str, Floats], target: Floats, name: str) -
         for number, (model, guess) in enumerate(predicted.items()):
             error = guess - target
             look: dict[str, Any] = {"color": _colour(number), "linewidth": 2.2 if number < 2 else 1.2,
-                                    "label": model.replace("_", " "), "marker": "o", "markersize": 4}  # fmt: skip
+                                    "label": _words(model), "marker": "o", "markersize": 4}  # fmt: skip
             left.plot(centres, [error[rows].mean() for rows in groups], **look)
             right.plot(centres, [np.abs(error[rows]).mean() for rows in groups], **look)
         left.set(title="Mean error: above 0 is too high", xlabel=f"{name}, true")
         right.set(title="Mean absolute error", xlabel=f"{name}, true", ylim=(0, None))
         right.legend(fontsize=9)
         return png(made)
+
+
+def toss_picture(contest: Contest, pair: tuple[str, str], by_rows: Mapping[int, float]) -> bytes:
+    """Draw how often random rows would have chosen one of two models, beside what all test rows say of every model.
+
+    Args:
+        contest: What all test rows say.
+        pair: The models that are tossed for.
+        by_rows: Number of random rows → how often the first wins by mean accuracy, as the reference example has it.
+    """
+    with figure(10, 2.6 + 0.4 * len(contest.rivals), columns=2) as (made, (left, right)):
+        left.axhline(0.5, color=INK, linewidth=0.8)
+        left.plot(list(by_rows), list(by_rows.values()), "o-", color=BLUE)
+        left.plot(TRIALS, by_rows[TRIALS], "o", color=ORANGE, markersize=10)
+        left.annotate(f"{by_rows[TRIALS]:.2f} with {TRIALS} rows", (TRIALS, by_rows[TRIALS]), (0, 12),
+                      textcoords="offset points", ha="center", size=9, color=ORANGE)  # fmt: skip
+        logarithmic(left)
+        left.set_xticks(list(by_rows), [str(rows) for rows in by_rows])
+        left.set(title=f"{_words(pair[0])} is chosen", ylim=(0, 1),
+                 xlabel="random rows of each model, by mean accuracy", ylabel=f"probability, over {_words(pair[1])}")  # fmt: skip
+        _draw_differences(right, contest)
+        return png(made)
+
+
+def _draw_differences(axis: Any, contest: Contest) -> None:
+    """Draw by how much each model is worse than the best, with its interval; grey where they cannot be told apart."""
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for place, rival in enumerate(reversed(contest.rivals)):
+        colour = INK if rival.finding == TOGETHER else BLUE
+        axis.plot([rival.low, rival.high], [place, place], color=colour, linewidth=2.5)
+        axis.plot(rival.difference, place, "o", color=colour, markersize=7)
+        axis.annotate(rival.finding, (rival.difference, place), (0, 8), textcoords="offset points", ha="center",
+                      size=9, color=colour)  # fmt: skip
+    names = [_words(rival.name) for rival in reversed(contest.rivals)]
+    axis.set_yticks(range(len(names)), names)
+    axis.set(title=f"All {contest.rows} test rows", ylim=(-0.6, len(names) - 0.2),
+             xlabel=f"{contest.word} worse than that of {_words(contest.best)} by, with interval")  # fmt: skip
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def truth_groups(target: Floats) -> list[Any]:

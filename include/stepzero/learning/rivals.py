@@ -23,6 +23,8 @@ from stepzero.spec.kinds import REGRESSION_METRICS, SMALL_IS_GOOD
 TRIALS = 3
 """Random rows by which the reference example chooses."""
 TOSSES = 200_000
+MORE_ROWS, MORE_TOSSES = (1, 3, 10, 30, 100, 300), 10_000
+"""How many random rows a toss is tried with besides, and how often."""
 APART, TOGETHER = "worse", "cannot be told apart"
 _WORDS = {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 
@@ -65,7 +67,7 @@ class Contest:
 
     def sentence(self) -> str:
         """Say who won, by how much, and how sure that is."""
-        told = f"{self.winner} wins by {self._word} on {self.rows} test rows ({self._value(self.winner)})"
+        told = f"{self.winner} wins by {self.word} on {self.rows} test rows ({self._value(self.winner)})"
         if self.by_rule:
             tied = [rival for rival in self.rivals if rival.finding == TOGETHER]
             others = ", ".join(f"{rival.name} {rival.difference:+.3f} {_room(rival)}" for rival in tied)
@@ -89,7 +91,8 @@ class Contest:
         return {**told, **named, "method": method, "figures": figures, "rivals": rivals, "sentence": self.sentence()}
 
     @property
-    def _word(self) -> str:
+    def word(self) -> str:
+        """Return the metric as people write it."""
         return _WORDS.get(self.metric, self.metric)
 
     def _value(self, name: str) -> str:
@@ -154,17 +157,29 @@ def judge(
     )  # fmt: skip
 
 
-def coin_toss(one: Floats, other: Floats, target: Floats, *, trials: int = TRIALS, seed: int = 0) -> float:
+def coin_toss(
+    one: Floats, other: Floats, target: Floats, *, trials: int = TRIALS, tosses: int = TOSSES, seed: int = 0
+) -> float:
     """Return how often the first model wins as the reference example lets it: by mean accuracy of a few random rows.
 
     Each model draws rows of its own, with replacement; a tie goes to the first.
     """
     generator = np.random.default_rng(seed)
     means = [
-        row_accuracy(target, guess)[generator.integers(len(target), size=(TOSSES, trials))].mean(axis=1)
+        row_accuracy(target, guess)[generator.integers(len(target), size=(tosses, trials))].mean(axis=1)
         for guess in (one, other)
     ]
     return float((means[0] >= means[1]).mean())
+
+
+def tosses_of_more_rows(one: Floats, other: Floats, target: Floats, *, seed: int = 0) -> dict[int, float]:
+    """Return how often the first model wins a toss, by the number of random rows that each model draws.
+
+    With many rows it says which model has the better mean accuracy, whatever that is worth.
+    """
+    return {
+        rows: coin_toss(one, other, target, trials=rows, tosses=MORE_TOSSES, seed=seed) for rows in MORE_ROWS
+    }
 
 
 def _figures(guess: Floats, target: Floats, confidence: float, draws: int, seed: int) -> dict[str, Interval]:

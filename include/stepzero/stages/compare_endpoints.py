@@ -12,8 +12,8 @@ from stepzero.core.references import Reference
 from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.model import load_model
-from stepzero.learning.regression_pictures import errors_picture, predictions_picture, table_picture
-from stepzero.learning.rivals import Contest, coin_toss, judge
+from stepzero.learning.regression_pictures import errors_picture, predictions_picture, table_picture, toss_picture
+from stepzero.learning.rivals import TRIALS, Contest, coin_toss, judge, tosses_of_more_rows
 from stepzero.measures.regression import REGRESSIONS
 from stepzero.spec.kinds import SMALL_IS_GOOD
 
@@ -50,25 +50,25 @@ def compare_endpoints(use_case: Any, inputs: dict[str, Any], workspace: Workspac
     model = load_model(workspace.store, Reference.from_json(won.values["reference"]))
     evaluated: StageInput = inputs["evaluated"]
     verdict = _verdict(contest, evaluated, use_case)
-    told = _told(contest, predictions, target, use_case)
+    toss = _toss(contest, predictions, target, use_case.train.seed)
     untouched = _untouched(model, inputs["prepared"], use_case, workspace)
-    for sentence in (contest.sentence(), told["coin_toss"]["sentence"], untouched.get("sentence", "")):
+    for sentence in (contest.sentence(), toss["sentence"], untouched.get("sentence", "")):
         if sentence:
             workspace.log.info("%s", sentence)
-    outputs = _write(contest, predictions, target, rows, use_case, workspace)
+    outputs = _write(contest, toss, predictions, target, rows, use_case, workspace)
     outputs |= {"model": Reference.from_json(won.values["reference"])}
     outputs |= {"training_rows": evaluated.output("training_rows")}
     values = {
         "table": [_row(one, contest) for one in asked],
         "winner": _winner(won, contest),
         "comparison": contest.sentence(),
-        "contest": contest.to_json() | told,
+        "contest": contest.to_json() | {"coin_toss": toss},
         "untouched": untouched,
         "shown": {one.values["model"]: one.values["shown"] for one in asked},
         "sentinels": evaluated.values["sentinels"],
     }
     return StageResult(
-        outputs=outputs, values=values, verdict=verdict, summary=contest.sentence(), records=(_record(contest, told),)
+        outputs=outputs, values=values, verdict=verdict, summary=contest.sentence(), records=(_record(contest, toss),)
     )
 
 
@@ -119,17 +119,19 @@ def _short(name: str, bound: float, contest: Contest) -> Reason | None:
     )
 
 
-def _told(contest: Contest, predictions: dict[str, Floats], target: Floats, use_case: Any) -> dict[str, Any]:
-    """Say what three random rows would have said of the winner and its nearest rival."""
+def _toss(contest: Contest, predictions: dict[str, Floats], target: Floats, seed: int) -> dict[str, Any]:
+    """Say what random rows would have said of the winner and its nearest rival: three, as the reference example has."""
     nearest = min(contest.rivals, key=lambda rival: rival.difference, default=None)
     other = contest.best if contest.winner != contest.best else (nearest.name if nearest else None)
     if other is None or not (target > 0).all():
-        return {"coin_toss": {"sentence": ""}}
-    chance = coin_toss(predictions[contest.winner], predictions[other], target, seed=use_case.train.seed)
+        return {"sentence": ""}
+    pair = predictions[contest.winner], predictions[other]
+    chance = coin_toss(*pair, target, seed=seed)
+    by_rows = {str(rows): found for rows, found in tosses_of_more_rows(*pair, target, seed=seed).items()}
     sentence = (
         f"Three random rows each would have let {contest.winner} win over {other} with a probability of {chance:.2f}."
     )
-    return {"coin_toss": {"against": other, "probability": chance, "sentence": sentence}}
+    return {"against": other, "probability": chance, "by_rows": by_rows | {str(TRIALS): chance}, "sentence": sentence}
 
 
 def _untouched(model: ScoringModel, prepared: StageInput, use_case: Any, workspace: Workspace) -> dict[str, Any]:
@@ -166,6 +168,7 @@ def _winner(won: StageInput, contest: Contest) -> dict[str, Any]:
 
 def _write(
     contest: Contest,
+    toss: dict[str, Any],
     predictions: dict[str, Floats],
     target: Floats,
     rows: pd.DataFrame,
@@ -179,6 +182,9 @@ def _write(
         "predictions.png": predictions_picture(ordered, target, use_case.problem.target),
         "errors.png": errors_picture(ordered, target, use_case.problem.target),
     }
+    if "by_rows" in toss:
+        chances = {int(rows): chance for rows, chance in toss["by_rows"].items()}
+        drawn["coin_toss.png"] = toss_picture(contest, (contest.winner, toss["against"]), chances)
     for name, data in drawn.items():
         workspace.write_file(f"pictures/{name}", data)
     folder = f"{workspace.folder}/pictures"
@@ -203,15 +209,16 @@ def _comparison(contest: Contest) -> dict[str, Any]:
     return {**contest.to_json(), "cells": others}
 
 
-def _record(contest: Contest, told: dict[str, Any]) -> Record:
+def _record(contest: Contest, toss: dict[str, Any]) -> Record:
     metrics = {
         f"endpoint.{name}.{metric}": interval.value
         for name, found in contest.figures.items()
         for metric, interval in found.items()
     }
-    if "probability" in told["coin_toss"]:
-        metrics["three_rows_would_agree"] = told["coin_toss"]["probability"]
-    names = ("table", "predictions", "errors")
+    names = ["table", "predictions", "errors"]
+    if "by_rows" in toss:
+        metrics["three_rows_would_agree"] = toss["probability"]
+        names += ["coin_toss"]
     return Record(
         tags={"contest": contest.sentence(), "contest.winner": contest.winner},
         metrics=metrics,
