@@ -45,8 +45,14 @@ ARRIVALS: dict[str, Callable[[Project, Rivals], list[dict[str, Any]]]] = {
     "arrivals in a folder": lambda project, _: try_folder(project),
     "burst": try_burst,
 }
-MEASURED = ("stepzero.serving.host", "stepzero.serving.ephemeral", "stepzero.adapters.arrivals",
-            "stepzero.stages.compare_endpoints", "stepzero.stages.endpoints", "stepzero.cli.services.supervisor")  # fmt: skip
+MEASURED = (
+    "stepzero.serving.host",
+    "stepzero.serving.ephemeral",
+    "stepzero.adapters.arrivals",
+    "stepzero.stages.compare_endpoints",
+    "stepzero.stages.endpoints",
+    "stepzero.cli.services.supervisor",
+)
 NO_LUCK = "fold 0: ValueError: no luck"
 HARM = Callable[[Project, Rivals], None]
 
@@ -134,7 +140,8 @@ def main() -> None:
     if missing := [name for name in wanted if not kept.has(name)]:
         measure(missing, kept, asked.logs)
     found = {name: kept.get(name, lambda: None) for name in wanted}
-    show([found[one.name] for one in FAILURES if one.name in found], [found[name] for name in ARRIVALS if name in found])
+    failures = [found[one.name] for one in FAILURES if one.name in found]
+    show(failures, [row for name in ARRIVALS if name in found for row in found[name]])
 
 
 def measure(names: list[str], kept: Kept, logs: Path | None) -> None:
@@ -199,7 +206,7 @@ def tasks_of(project: Project, run: str | None = None) -> list[dict[str, Any]]:
     return project.tasks(quote(run or str(project.runs()[-1]["dag_run_id"]), safe=""), DAG)
 
 
-def show(failures: list[dict[str, Any]], arrivals: list[list[dict[str, Any]]]) -> None:
+def show(failures: list[dict[str, Any]], arrivals: list[dict[str, Any]]) -> None:
     """Print the tables, and all as JSON."""
     if failures:
         print(f"{'failure':50} {'run':8} {'processes':>9} {'ports':>6} {'files':>6} {'leases':>7}")
@@ -207,8 +214,9 @@ def show(failures: list[dict[str, Any]], arrivals: list[list[dict[str, Any]]]) -
         left = row["left"]
         print(f"{row['failure']:50} {row['run']:8} {left['processes']:9} {left['ports']:6} {left['files']:6} "
               f"{left['leases']:7}")  # fmt: skip
-    for row in (one for rows in arrivals for one in rows):
-        print(f"{row['arrival']:85} {row['runs started']:3} runs, claimed {row.get('claimed', 0)}, {row['seconds']} s")
+    for row in arrivals:
+        more = {name: value for name, value in row.items() if name not in {"arrival", "runs started"}}
+        print(f"{row['arrival']:85} {row['runs started']:3} runs  {more}")
     print(json.dumps({"failures": failures, "arrivals": arrivals}))
 
 

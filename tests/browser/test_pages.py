@@ -34,6 +34,17 @@ def test_graph_has_at_most_nine_short_nodes(
     assert all(len(name) <= 20 for name in top), top
 
 
+def test_graph_of_a_comparison_shows_its_branches_and_removals(stack: Stack, page: Page, pictures: Path) -> None:
+    page.goto(f"{stack.airflow_url}/dags/abalone_age")
+    expect(page.locator(".react-flow__node").first).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Expand all task groups").first.click()
+    for model in ("xgboost", "least_absolute_deviations", "random_forest", "nearest_neighbours"):
+        for step in ("lease", "create", "ask", "remove"):
+            node = page.locator(f".react-flow__node[data-id='compare.{model}.{step}']")
+            expect(node).to_be_attached(timeout=20_000)
+    page.screenshot(path=pictures / "graph_comparison.png")
+
+
 def test_trigger_form_explains_bounds_and_changes_the_run(
     stack: Stack, first_run: dict[str, Any], page: Page, pictures: Path
 ) -> None:

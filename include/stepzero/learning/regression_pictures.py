@@ -108,14 +108,14 @@ def toss_picture(contest: Contest, pair: tuple[str, str], by_rows: Mapping[int, 
                       textcoords="offset points", ha="center", size=9, color=ORANGE)  # fmt: skip
         logarithmic(left)
         left.set_xticks(list(by_rows), [str(rows) for rows in by_rows])
-        left.set(title=f"{_words(pair[0])} is chosen", ylim=(0, 1),
-                 xlabel="random rows of each model, by mean accuracy", ylabel=f"probability, over {_words(pair[1])}")  # fmt: skip
+        left.set(title=f"{_words(pair[0])} is chosen", xlabel="random rows of each model, by mean accuracy",
+                 ylabel=f"probability, over {_words(pair[1])}", ylim=(0, 1))  # fmt: skip
         _draw_differences(right, contest)
         return png(made)
 
 
 def _draw_differences(axis: Any, contest: Contest) -> None:
-    """Draw by how much each model is worse than the best, with its interval; grey where they cannot be told apart."""
+    """Draw by how much each model is worse than the best, with its interval; dark where they cannot be told apart."""
     axis.axvline(0, color=INK, linewidth=0.8)
     for place, rival in enumerate(reversed(contest.rivals)):
         colour = INK if rival.finding == TOGETHER else BLUE
@@ -126,7 +126,7 @@ def _draw_differences(axis: Any, contest: Contest) -> None:
     names = [_words(rival.name) for rival in reversed(contest.rivals)]
     axis.set_yticks(range(len(names)), names)
     axis.set(title=f"All {contest.rows} test rows", ylim=(-0.6, len(names) - 0.2),
-             xlabel=f"{contest.word} worse than that of {_words(contest.best)} by, with interval")  # fmt: skip
+             xlabel=f"{contest.word} worse than {_words(contest.best)} by so much, with interval")  # fmt: skip
 
 
 def _words(name: str) -> str:
