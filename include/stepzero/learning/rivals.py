@@ -177,9 +177,7 @@ def tosses_of_more_rows(one: Floats, other: Floats, target: Floats, *, seed: int
 
     With many rows it says which model has the better mean accuracy, whatever that is worth.
     """
-    return {
-        rows: coin_toss(one, other, target, trials=rows, tosses=MORE_TOSSES, seed=seed) for rows in MORE_ROWS
-    }
+    return {rows: coin_toss(one, other, target, trials=rows, tosses=MORE_TOSSES, seed=seed) for rows in MORE_ROWS}
 
 
 def _figures(guess: Floats, target: Floats, confidence: float, draws: int, seed: int) -> dict[str, Interval]:
