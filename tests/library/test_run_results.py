@@ -169,6 +169,18 @@ def test_results_command(store: Store) -> None:
     assert told["stages"]["tune smote.xgboost"] == {"trials": []}
 
 
+def test_results_of_a_comparison_show_the_rows_that_were_asked_live(store: Store) -> None:
+    good_run(store)
+    asked = {"truth": 18.0, "predicted": 16.58}, {"truth": 9.0, "predicted": 9.1}
+    other = {"truth": 18.0, "predicted": 21.81}, {"truth": 9.0, "predicted": 8.0}
+    toss = {"sentence": "Three random rows say nothing."}
+    contest = {"sentence": "xgboost wins.", "coin_toss": toss}
+    note(store, "compare_endpoints", "PASS", contest=contest, shown={"xgboost": asked, "line": other})
+    said = CliRunner().invoke(app, ["results", "r1"]).output
+    live = "asked live, which decide nothing: true 18, 9; xgboost 16.6, 9.1; line 21.8, 8.0."
+    assert f"{live}\nxgboost wins.\nThree random" in said
+
+
 def test_why_command(store: Store) -> None:
     good_run(store)
     assert (

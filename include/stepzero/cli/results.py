@@ -87,8 +87,20 @@ def _contest(found: RunResults) -> list[str]:
     """Return what a comparison through endpoints said, and what three random rows would have."""
     told = found.values("compare_endpoints")
     contest = told.get("contest") or {}
-    sentences = [contest.get("sentence"), (contest.get("coin_toss") or {}).get("sentence")]
+    sentences = [_live(told), contest.get("sentence"), (contest.get("coin_toss") or {}).get("sentence")]
     return [one for one in [*sentences, (told.get("untouched") or {}).get("sentence")] if one]
+
+
+def _live(told: dict[str, Any]) -> str:
+    """Return what each model said of a few rows that all were asked live."""
+    shown = told.get("shown") or {}
+    rows = next(iter(shown.values()), [])
+    if not rows:
+        return ""
+    truth = ", ".join(f"{one['truth']:g}" for one in rows)
+    said = {model: ", ".join(f"{one['predicted']:.1f}" for one in asked) for model, asked in shown.items()}
+    heard = "; ".join(f"{model} {numbers}" for model, numbers in said.items())
+    return f"Test rows asked live, which decide nothing: true {truth}; {heard}."
 
 
 def _table(found: RunResults) -> Any:

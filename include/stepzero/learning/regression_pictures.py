@@ -121,8 +121,7 @@ def _draw_differences(axis: Any, contest: Contest) -> None:
         colour = INK if rival.finding == TOGETHER else BLUE
         axis.plot([rival.low, rival.high], [place, place], color=colour, linewidth=2.5)
         axis.plot(rival.difference, place, "o", color=colour, markersize=7)
-        axis.annotate(rival.finding, (rival.difference, place), (0, 8), textcoords="offset points", ha="center",
-                      size=9, color=colour)  # fmt: skip
+        axis.annotate(rival.finding, (rival.low, place), (0, 8), textcoords="offset points", size=9, color=colour)
     names = [_words(rival.name) for rival in reversed(contest.rivals)]
     axis.set_yticks(range(len(names)), names)
     axis.set(title=f"All {contest.rows} test rows", ylim=(-0.6, len(names) - 0.2),
