@@ -94,7 +94,7 @@ def _contest(found: RunResults) -> list[str]:
 def _live(told: dict[str, Any]) -> str:
     """Return what each model said of a few rows that all were asked live."""
     shown = told.get("shown") or {}
-    rows = next(iter(shown.values()), [])
+    rows: list[dict[str, Any]] = next(iter(shown.values()), [])
     if not rows:
         return ""
     truth = ", ".join(f"{one['truth']:g}" for one in rows)
