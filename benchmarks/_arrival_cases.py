@@ -162,7 +162,8 @@ def _said(project: Project) -> str:
 
 
 def try_during(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
-    """Let an object arrive while a run of another one stands still."""
+    """Let an object arrive while a run of another one stands still; earlier runs would count as active ones, too."""
+    wait_for("the end of earlier runs", lambda: not _active(project), seconds=CLAIM_SECONDS, every=1)
     rivals.store.remove(HOLDING)
     rivals.store.write_json(HELD, {"task": "lease_endpoint xgboost"})
     try:
@@ -171,6 +172,10 @@ def try_during(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
         return [_one(project, rivals, Place(project), DURING)]
     finally:
         rivals.store.remove(HELD)
+
+
+def _active(project: Project) -> list[dict[str, Any]]:
+    return [run for run in project.runs() if run["state"] not in {"success", "failed"}]
 
 
 def try_burst(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
