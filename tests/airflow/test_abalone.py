@@ -120,8 +120,8 @@ def test_a_good_run_says_who_won_and_how_sure_that_is(api_server: str, rivals: R
     found, note = states(run), note_of(api_server, run)
     assert run.state == "success", note
     assert found["compare.verdict"] == found["deploy"] == "success"
-    assert note.startswith("Deployed: version 1 of abalone_age serves")
-    assert "xgboost wins by RMSE on" in note
+    assert note.startswith("Deployed: xgboost wins by RMSE on"), "who won is in the line that the run's page shows"
+    assert "version 1 of abalone_age serves" in note
     assert "is worse by" in note
     assert "[+" in note, "with an interval"
     assert rivals.left() == {"processes": [], "leases": [], "files": []}

@@ -124,8 +124,8 @@ def _draw_differences(axis: Any, contest: Contest) -> None:
         axis.annotate(rival.finding, (rival.low, place), (0, 8), textcoords="offset points", size=9, color=colour)
     names = [_words(rival.name) for rival in reversed(contest.rivals)]
     axis.set_yticks(range(len(names)), names)
-    axis.set(title=f"All {contest.rows} test rows", ylim=(-0.6, len(names) - 0.2),
-             xlabel=f"{contest.word} worse than {_words(contest.best)} by so much, with interval")  # fmt: skip
+    axis.set(title=f"All {contest.rows} test rows, with interval", ylim=(-0.6, len(names) - 0.2),
+             xlabel=f"how much worse than {_words(contest.best)}, by {contest.word}")  # fmt: skip
 
 
 def _words(name: str) -> str:

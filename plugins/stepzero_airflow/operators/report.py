@@ -145,7 +145,11 @@ def _with_contest(ending: Ending, results: dict[StageOperator, dict[str, Any]], 
     """Say who won, by how much and how sure that is, where models were compared through their endpoints."""
     # The whole sentence: a result's summary is cut where it is long, and this one names all that are tied.
     told = [values_of(store, one)["comparison"] for task, one in results.items() if task.stage == "compare_endpoints"]
-    return replace(ending, sentence=f"{ending.sentence.rstrip('.')}. {told[0]}") if told else ending
+    if not told:
+        return ending
+    # First: the page of a run shows one line of its note.
+    word, _, rest = ending.sentence.partition(": ")
+    return replace(ending, sentence=f"{word}: {told[0]} {rest}")
 
 
 def _declined(stage: str, summary: str) -> str:
