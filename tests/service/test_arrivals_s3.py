@@ -115,6 +115,15 @@ def test_the_trigger_sees_what_lands_and_sleeps_on(s3: Any, arrivals: Arrivals) 
     assert asyncio.run(first()) == {"status": "landed", "uris": [uri], "count": 1}
 
 
+def test_what_another_overwrote_meanwhile_is_read_as_it_is_now(s3: Any, arrivals: Arrivals) -> None:
+    store, uri = arrivals.store, "state/one.json"
+    store.write_json(uri, {"state": "starting"})
+    assert store.list("state") == [uri]  # s3fs has heard of this one
+    place = {"Bucket": BUCKET, "Key": f"{store.path(uri).partition('/')[2]}"}
+    s3.put_object(**place, Body=b'{"state": "healthy"}')
+    assert store.read_json(uri) == {"state": "healthy"}
+
+
 def test_what_is_committed_on_s3_is_committed_once(arrivals: Arrivals) -> None:
     store = arrivals.store
     assert store.create("commits/1.json", {"by": "first"})
