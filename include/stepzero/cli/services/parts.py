@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -88,13 +89,20 @@ def _common_variables() -> dict[str, str]:
     return {
         "STEPZERO_HOME": str(home_folder()),
         "STEPZERO_INCLUDE": str(include_folder()),
-        "PYTHONPATH": str(include_folder()),
+        "PYTHONPATH": _python_path(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",
         # Airflow renames its processes over their environment; we find them by it.
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _python_path() -> str:
+    """Return where services find our packages, then those of whoever called `up`; Airflow itself adds our plugins."""
+    ours = [str(include_folder()), str(include_folder().parent / "plugins")]
+    yours = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in ours]
+    return os.pathsep.join([ours[0], *yours])
 
 
 def _object_store(environment: Environment, common: dict[str, str]) -> list[Part]:
