@@ -1,8 +1,7 @@
 """From a landed file of card payments to a served model; nothing starts before the rows passed the **quality gate**.
 
 **When it runs.** Every night at 02:00 UTC, for the day that ends then. A scheduled run waits up to 22 hours for a file
-under `landing/credit_card_fraud/`; a day without one is skipped, not failed. The first run is the next one, and missed
-days are not made up for: the next run takes all files that wait.
+under `landing/credit_card_fraud/`; a day without one is skipped, not failed. The next run takes all files that wait.
 
 **What it trains on.** A run gates its own batch and trains on the *window*: the newest 30 accepted batches, its own
 included. One day alone holds too few frauds. A batch that failed the gate is never part of a window.
@@ -18,7 +17,7 @@ that no run has accepted is taken, or else the newest of all: then nothing is ne
 | not better than the champion | green | the champion stays |
 | rejected, superseded | green | a person said no, or not in time; or a newer version came |
 | nothing landed | green | no file came |
-| failed at the gate, not promoted | red | the rows or the model are not good enough; the note says which rule |
+| failed at the gate or after preparation, not promoted | red | rows, model or predictions broke a rule: see the note |
 | error | red | something broke; clear the failed task once it is mended, what is done is not done again |
 
 A batch unlike the champion's training rows is told and stops nothing: a new model is the cure. Up to four runs may be
@@ -32,6 +31,7 @@ from stepzero_airflow.stages import (
     approve,
     await_batch,
     batch_skew,
+    check_predictions,
     deploy,
     explore,
     plan,
@@ -53,7 +53,8 @@ def credit_card_fraud() -> None:
     prepared = prepare(run, checked)
     with TaskGroup("look", prefix_group_id=False, tooltip="Pictures of the rows; the batch beside the champion's rows"):
         looked = [explore(run, prepared), batch_skew(run, checked)]
-    version = register(run, train(run, prepared))
+    model = train(run, prepared)
+    version = register(run, model, after=[check_predictions(run, model)])
     report(run, *looked, deploy(run, approve(run, version)))
 
 

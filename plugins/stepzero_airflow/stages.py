@@ -205,12 +205,16 @@ def train(run: Run, prepared: XComArg, *, after: Sequence[XComArg] = ()) -> XCom
 
 
 def check_predictions(run: Run, model: XComArg) -> XComArg:
-    """Judge the winner's predictions on held-out rows by the rules of `quality.predictions`; a FAIL stops the run."""
+    """Judge the winner's predictions on held-out rows by the rules of `quality.predictions`; a FAIL stops the run.
+
+    The task stands in the group that trained the model; hand its result to `register`, which waits for it.
+    """
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
-    return _output(_stage(run, "check_predictions", {"prepared": prepared, "evaluated": model}))
+    with _group_of(model):
+        return _output(_stage(run, "check_predictions", {"prepared": prepared, "evaluated": model}))
 
 
-def register(run: Run, model: XComArg, *, bias: Sequence[XComArg] = ()) -> XComArg:
+def register(run: Run, model: XComArg, *, bias: Sequence[XComArg] = (), after: Sequence[XComArg] = ()) -> XComArg:
     """Register the winner as a version and compare it with the champion; the champion may stay.
 
     Args:
@@ -218,6 +222,7 @@ def register(run: Run, model: XComArg, *, bias: Sequence[XComArg] = ()) -> XComA
         model: What `train` returned.
         bias: What `bias` returned, before and after training: part of what an approver sees. A use case that declares
             limits of predictions cannot do without the latter.
+        after: What must have ended well before, such as `check_predictions`.
     """
     prepared = model.operator.inputs["prepared"]  # type: ignore[attr-defined]
     inputs: dict[str, Any] = {"prepared": prepared, "evaluated": model}
@@ -241,6 +246,8 @@ def register(run: Run, model: XComArg, *, bias: Sequence[XComArg] = ()) -> XComA
         go_on=True,
         **_resources(run.flow, "register"),
     )
+    for required in after:
+        required >> operator
     return _output(operator)
 
 

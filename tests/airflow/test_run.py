@@ -141,6 +141,17 @@ def test_refused_batch_stops_everything(run: Any, environment: Store, api: Airfl
     assert note_of(api, ended).startswith("Failed at the gate: FAIL: size: observed 10, allowed 1000.")
 
 
+def test_predictions_that_break_a_rule_are_registered_by_nobody(run: Any, environment: Store, api: AirflowApi) -> None:
+    said = "predictions of smote × xgboost, 5603 rows, 0 bad: mean of prediction: observed 0.4"
+    ended = run({"check_predictions": {"status": 10, "outcome": "FAIL", "summary": said}})
+    assert ended.state == "failed"
+    launched = [stage for stage, _ in played(environment)]
+    assert {"evaluate", "check_predictions"} < set(launched)
+    assert not {"register", "approve", "deploy"} & set(launched)
+    assert {states(ended)[name] for name in ("register", "approve.record", "deploy")} == {"upstream_failed"}
+    assert note_of(api, ended).startswith(f"Not promoted: FAIL: {said}")
+
+
 def test_worse_challenger_leaves_the_champion_and_the_run_green(run: Any, environment: Store, api: AirflowApi) -> None:
     ended = run({"register": {"status": 10, "outcome": "FAIL", "summary": "version 3: worse than version 2"}})
     assert ended.state == "success"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -13,7 +15,10 @@ from stepzero.core.references import ResultReference
 from stepzero.core.stages import StageInput, StageResult
 from stepzero.core.verdict import Outcome
 from stepzero.spec.load import validate
+from stepzero.spec.quality import HandOver
 from stepzero.spec.use_case import UseCase
+from stepzero.stages.quality_hand_over import judge_hand_over, judge_hand_over_plainly
+from stepzero.stages.quality_plain import judge_plainly
 from support.gate import NAME, SMALL, Gate, small
 
 LOW = {"rule": "between", "column": "root", "at_most": 3}
@@ -95,6 +100,50 @@ def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) ->
     assert lost.verdict.outcome is Outcome.FAIL
     with pytest.raises(SpecError, match="take `check_predictions` out of the DAG file"):
         judged()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"rule": "size", "at_least": 21}, {"rule": "between", "column": "amount", "at_least": 3, "at_most": 18}],
+        [{"rule": "one_of", "column": "label", "values": [0]}, {"rule": "between", "column": "id", "at_most": 4}],
+        [{"rule": "complete", "columns": ["country", "amount"]}, {"rule": "min", "column": "amount", "at_least": 2}],
+        [{"rule": "between", "column": "amount", "at_least": 3, "severity": "warning"}],
+        [
+            {"rule": "max", "column": "score", "at_most": 0.5},
+            {"rule": "sum", "column": "score", "at_least": 9.1},
+            {"rule": "mean", "column": "score", "at_most": 0.4},
+            {"rule": "standard_deviation", "column": "score", "at_most": 0.1},
+        ],
+    ],
+    ids=["range", "values", "complete", "warning", "numbers"],
+)
+def test_plain_rules_say_the_same_with_spark_and_without(gate: Gate, rules: list[dict[str, Any]]) -> None:
+    frame = small(20).assign(score=[number % 10 / 10 for number in range(20)])
+    section = validate({"rules": rules, "bad_rows": "15%"}, HandOver)
+    workspace = cast("Any", SimpleNamespace(spark=gate.spark, log=logging.getLogger("stepzero")))
+    plainly = judge_hand_over_plainly(frame, section, workspace, "rows")
+    assert plainly == judge_hand_over(gate.spark.createDataFrame(frame), section, workspace, "rows")
+    assert plainly is not None
+    assert plainly.reasons
+
+
+def test_what_is_no_plain_arithmetic_is_left_to_spark() -> None:
+    def plainly(frame: pd.DataFrame, **rule: Any) -> Any:
+        return judge_plainly(frame, validate({"rules": [rule]}, HandOver).rules)
+
+    frame, within = small(20), {"rule": "between", "column": "amount", "at_least": 0}
+    assert plainly(frame, **within) is not None
+    holed = frame.assign(amount=frame["amount"].mask(frame.index == 3))
+    endless = frame.assign(amount=frame["amount"].replace(3.0, float("inf")))
+    assert plainly(holed, **within) is plainly(endless, **within) is plainly(frame.head(0), **within) is None
+    assert plainly(frame, **within, where="id > 3") is None
+    assert plainly(frame, **{**within, "column": "country"}) is plainly(frame, **{**within, "column": "no"}) is None
+    assert plainly(frame, rule="one_of", column="country", values=["DE"]) is None
+    assert (
+        plainly(frame, rule="unique", columns=["id"]) is plainly(frame, rule="entropy", column="id", at_most=9) is None
+    )
+    assert plainly(holed, rule="complete", columns=["amount"]) is None
 
 
 def test_what_is_judged_where_a_batch_lands_is_refused_later() -> None:

@@ -242,6 +242,8 @@ def test_real_payments_lose_their_58_duplicates_and_nothing_else(gate: Gate) -> 
     assert judged.outcome is Outcome.PASS
     result = gate.prepare(judged, use_case)
     assert (result.values["rows"], result.values["dropped"]) == (28_014, 58)
+    assert result.verdict is not None, "the use case judges prepared rows, too"
+    assert result.verdict.sentence() == "PASS: prepared rows, 27956 rows, 0 bad."
     frame = pd.read_csv(REAL).drop_duplicates()
     kept = {str(label): int(rows) for label, rows in frame["Class"].value_counts().items()}
     for label, rows in kept.items():

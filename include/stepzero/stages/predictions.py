@@ -6,30 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.spark import read_dataset
 from stepzero.core.errors import SpecError, bare
-from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
+from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.table import LINE
-from stepzero.stages.quality_hand_over import judge_hand_over
+from stepzero.stages.quality_hand_over import judge_hand_over, judge_hand_over_plainly
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import DataFrame
 
     from stepzero.adapters.workspace import Workspace
+    from stepzero.core.verdict import Verdict
+    from stepzero.spec.quality import HandOver
 
 SCORE, PREDICTION = "score", "prediction"
 """Columns that rules may name, beside those of the held-out rows."""
 _ROW_ID = "_row_id"
 
 
-@stage(sections=("quality.predictions",), engine=Engine.SPARK)
+@stage(sections=("quality.predictions",))
 def check_predictions(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Judge held-out rows with their score and their decision: 1 from the threshold on, else 0; a regression's number.
+
+    Rules that need no more than arithmetic are judged without Spark; others start it within the process.
 
     Raises:
         SpecError: No rule is declared.
         RuleError: A rule cannot be evaluated.
     """
-    frame = _predicted(inputs, workspace)
-    verdict = judge_hand_over(frame, use_case.quality.predictions, workspace, f"predictions of {_winner(inputs)}")
+    section, subject = use_case.quality.predictions, f"predictions of {_winner(inputs)}"
+    verdict = _plainly(section, subject, inputs, workspace)
+    if verdict is None:
+        verdict = judge_hand_over(_predicted(inputs, workspace), section, workspace, subject)
     if verdict is None:
         raise SpecError(
             f"{use_case.name}.quality.predictions",
@@ -41,6 +48,27 @@ def check_predictions(use_case: Any, inputs: dict[str, StageInput], workspace: W
         tags={"predictions.outcome": str(verdict.outcome), "predictions.sentence": verdict.sentence()[:4000]}
     )
     return StageResult(verdict=verdict, summary=verdict.sentence(), records=(record,))
+
+
+def _plainly(section: HandOver, subject: str, inputs: dict[str, StageInput], workspace: Workspace) -> Verdict | None:
+    """Judge in memory; None where Spark must, as where a row has no score."""
+    if not section.rules:
+        return None
+    rows = workspace.read_frame(inputs["prepared"].output("test"))
+    scores = workspace.read_frame(inputs["evaluated"].output("test_scores")).drop_duplicates([_ROW_ID])
+    kept = [name for name in (_ROW_ID, SCORE, LINE) if name in scores]
+    frame = rows.merge(scores[kept], how="left", on=_ROW_ID)
+    if frame[SCORE].isna().any():
+        return None
+    threshold = inputs["evaluated"].values["winner"]["threshold"]
+    frame[PREDICTION] = _decisions(frame, threshold)
+    return judge_hand_over_plainly(frame.drop(columns=LINE, errors="ignore"), section, workspace, subject)
+
+
+def _decisions(frame: pd.DataFrame, threshold: float | None) -> pd.Series[Any]:
+    if threshold is None:
+        return frame[SCORE]
+    return (frame[SCORE] >= frame.get(LINE, threshold)).astype(int)
 
 
 def _predicted(inputs: dict[str, StageInput], workspace: Workspace) -> DataFrame:

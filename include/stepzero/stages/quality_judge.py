@@ -50,7 +50,7 @@ def judge_frame(
     """
     measured = _measure(workspace, frame, rules, quality)
     frame, rules, measured = _with_duplicates(workspace, frame, rules, measured, kept)
-    findings, broken = _row_findings(rules, measured)
+    findings, broken = row_findings(rules, measured)
     bad = [rule for rule in rules if rule.severity == "error" and rule.label in broken]
     quarantined = broken[bad[0].label] if len(bad) == 1 else _count_bad(frame, bad)
     findings += metric_findings(quality.rules, measured, as_of)
@@ -108,7 +108,7 @@ def _columns_of(rule: Any) -> tuple[str, ...]:
     return tuple(getattr(rule, "columns", None) or ((rule.column,) if getattr(rule, "column", None) else ()))
 
 
-def _row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Finding], dict[str, int]]:
+def row_findings(rules: list[RowRule], measured: Measured) -> tuple[list[Finding], dict[str, int]]:
     """Return what each row rule saw, and how many rows each broken one condemns."""
     findings, broken = [], {}
     for rule in rules:

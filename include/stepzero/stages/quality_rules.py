@@ -111,13 +111,19 @@ def _row_rule(frame: DataFrame, rule: AnyRule, number: int, datasets: Mapping[st
         good = f"(NOT {judged} OR {good})"
     if isinstance(rule, spec.ForeignKeyRule):
         check_same_kind(frame, rule, datasets[rule.dataset], what)
+    return as_row_rule(rule, number, predicate=good, judged=judged)
+
+
+def as_row_rule(rule: AnyRule, number: int, *, predicate: str, judged: str | None = None) -> RowRule:
+    """Return a declared rule with its number and its predicate, as it is told."""
+    column, columns = getattr(rule, "column", None), getattr(rule, "columns", None)
     return RowRule(
-        label=label,
+        label=f"{number} {rule.rule}",
         rule=getattr(rule, "name", None) or rule.rule,
         column=column or (", ".join(columns) if columns else None),
         bound=_bound(rule),
         severity=rule.severity,
-        predicate=good,
+        predicate=predicate,
         judged=judged,
         keys=rule.columns if isinstance(rule, spec.UniqueRule) else (),
         foreign_key=rule if isinstance(rule, spec.ForeignKeyRule) else None,

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 AT_STAGE = {
     "quality_gate": "failed at the gate",
+    "prepare": "failed after preparation",
     "evaluate": "not promoted",
+    "check_predictions": "not promoted",
     "mitigate_decisions": "not promoted",
     "compare_endpoints": "not promoted",
     "bias": "not promoted",
