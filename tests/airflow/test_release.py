@@ -65,6 +65,8 @@ def test_a_run_releases_and_knows_who_asked(
     monkeypatch.delenv("AIRFLOW_CONN_STEPZERO_AIRFLOW")  # there is no API server to write the note
     entry = quarantine.judged(store)
     form = {"use_case": "toy", "batch": "2026-11-21", "reasons": ["between of amount", ""]}
+    assert go(**form, dry_run=True).state == "success"
+    assert quarantine.check_balance(store, entry) == set(), "a dry run lets nothing go"
     assert go(**form, dry_run=False, why="seen by the bank").state == "success"
     assert len(quarantine.check_balance(store, entry)) == 4
     (release,) = quarantine.releases_of(store, quarantine.NAME, entry)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import subprocess
 import sys
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import httpx
 import pytest
 
 from stepzero.adapters.store import Store
 from stepzero.adapters.tracking import Tracking
 from stepzero.core.errors import ServiceError
 from stepzero.core.stages import Record
+from stepzero.core.verdict import Outcome, Verdict
+from stepzero.measures.quality import Counts, Finding
 from stepzero.spec.environment import Tracking as TrackingSettings
 from stepzero.spec.plan import Plan
+from stepzero.stages import quality
+from stepzero.stages.quality_page import Batch, report_page
+from stepzero_airflow.links.report import report_address
 from support.champions import World
 from support.stack import free_port
 
@@ -78,6 +86,33 @@ def test_a_run_shows_what_was_published(world: World, tracking: Tracking) -> Non
     assert {child.info.run_name for child in children} == {f"forest {index}" for index in range(6)}
     assert {child.info.status for child in children} == {"FINISHED"}
     assert children[0].data.metrics["fold_2.average_precision"] == 0.52
+
+
+def test_the_quality_page_is_a_file_of_the_run_and_the_tasks_link_leads_to_it(world: World, tracking: Tracking) -> None:
+    finding = Finding(rule="size", column=None, observed="40 rows", bound="at least 50", passed=False)
+    verdict = Verdict(outcome=Outcome.FAIL, subject="batch 2026-11-21", reasons=(finding.reason(),))
+    batch = Batch(use_case=world.name, partition="2026-11-21", files=["a.csv"], rows=40, quarantined=0)
+    made = report_page(batch, verdict, [finding], {})
+    world.store.write_text(f"{FOLDER}/quality.html", made.decode())
+    world.store.write_text(f"{FOLDER}/quality.png", "a picture")
+    workspace = cast("Any", SimpleNamespace(parameters={}))
+    record = quality._record(verdict, Counts(rows=40, quarantined=0), workspace)
+    plan = world.plan("gated")
+    run = Tracking(TrackingSettings(uri=world.tracking_uri)).publish(
+        plan, "quality_gate", [record], world.store, FOLDER
+    )
+    assert "quality/quality.html" in [file.path for file in tracking.client.list_artifacts(run, "quality")]
+    address = report_address(tracking.link_run(world.name, run))
+    page, _, place = address.partition("#")
+    found = re.fullmatch(r"/experiments/(\d+)/runs/(\w+)/artifacts/(.+)\?workflowType=machine_learning", place)
+    assert found is not None, address
+    shell = httpx.get(page, timeout=30)
+    assert (shell.status_code, "MLflow" in shell.text) == (200, True), "the page that shows what the rest names"
+    asked = {"run_uuid": found[2], "path": found[3]}
+    shown = httpx.get(f"{page}get-artifact", params=asked, timeout=30)
+    assert shown.status_code == 200
+    assert shown.content == made
+    assert tracking.client.get_run(found[2]).info.experiment_id == found[1]
 
 
 def test_publishing_twice_changes_nothing(world: World, tracking: Tracking) -> None:

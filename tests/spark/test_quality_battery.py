@@ -210,6 +210,54 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherSide:
+    """The bound of a kind that bad rows do not break above, and what they show: beyond it, and within."""
+
+    rule: dict[str, Any] = field(default_factory=dict)
+    broken: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    observed: Any
+
+
+def low(observed: float, *, at_least: float, **rule: Any) -> OtherSide:
+    """Return a number's lower bound: broken by a value that is too small, kept where it is at the value."""
+    return OtherSide(rule=rule, broken={"at_least": at_least}, kept={"at_least": observed - 1e-9}, observed=observed)
+
+
+def high(observed: float, *, at_most: float, **rule: Any) -> OtherSide:
+    """Return a number's upper bound."""
+    return OtherSide(rule=rule, broken={"at_most": at_most}, kept={"at_most": observed + 1e-9}, observed=observed)
+
+
+COUNTRY_ENTROPY = float(-(COUNTRIES * np.log(COUNTRIES)).sum())
+OTHER_SIDES = {
+    "size": OtherSide(broken={"at_least": 15}, kept={"at_least": 14}, observed="14 rows"),
+    "distinct_count": OtherSide(
+        rule={"columns": ["country"]}, broken={"at_least": 4}, kept={"at_least": 3}, observed="3 values"
+    ),
+    "between": OtherSide(
+        rule={"column": "amount"}, broken={"at_most": 999}, kept={"at_most": 1000}, observed="1 of 14 rows break it"
+    ),
+    "length": OtherSide(
+        rule={"column": "digits"}, broken={"at_least": 3}, kept={"at_least": 1}, observed="12 of 14 rows break it"
+    ),
+    "min": high(-50.0, column="amount", at_most=-51),
+    "max": low(1000.0, column="amount", at_least=1001),
+    "mean": low(1028 / 14, column="amount", at_least=74),
+    "sum": low(1028.0, column="amount", at_least=1029),
+    "standard_deviation": low(float(BAD["amount"].std(ddof=0)), column="amount", at_least=1000),
+    "quantile": low(1000.0, column="amount", quantile="95%", at_least=1001),
+    "correlation": high(float(BAD["amount"].corr(BAD["other"])), columns=["amount", "other"], at_most=-0.99),
+    "entropy": low(COUNTRY_ENTROPY, column="country", at_least=1),
+    "mutual_information": low(COUNTRY_ENTROPY, columns=["country", "label"], at_least=1),
+    # Several columns: rows are alike where all of them are, and not where one of them tells them apart.
+    "unique": OtherSide(
+        broken={"columns": ["id", "digits"]}, kept={"columns": ["id", "amount"]}, observed="2 of 14 rows break it"
+    ),
+}
+
+
 class Battery:
     """Judges all kinds of rules on one batch; the same batch once only."""
 
@@ -330,6 +378,22 @@ def test_a_column_of_the_wrong_type_is_an_error_of_the_rule(battery: Battery, na
 def test_a_where_that_cannot_be_judged_is_an_error_of_the_rule(battery: Battery, name: str, where: str) -> None:
     told = battery.reject({"rule": name, **KINDS[name].rule, "where": where})
     assert told.startswith(f"rule 1 ({name}) where: got '{where}'. Allowed: ")
+
+
+def test_the_other_bound_of_each_kind_is_kept_to_the_letter(battery: Battery) -> None:
+    """Above, each kind breaks one of its bounds; here the other one, and on the same rows the observed value passes."""
+    uri = battery.gate.land_parquet(bad_rows(), "other-side.parquet")
+    broken = [{"rule": kind, **side.rule, **side.broken} for kind, side in OTHER_SIDES.items()]
+    reasons = battery.gate.judge_use_case(battery.use_case(*broken), [uri], LATER).reasons
+    for kind, side in OTHER_SIDES.items():
+        told = reasons[kind]
+        seen = told.observed if isinstance(side.observed, str) else float(told.observed)
+        assert seen == (side.observed if isinstance(seen, str) else pytest.approx(side.observed, rel=1e-9)), kind
+        if kind != "unique":
+            assert told.bound.startswith(next(iter(side.broken)).replace("_", " ")), kind
+    kept = [{"rule": kind, **side.rule, **side.kept} for kind, side in OTHER_SIDES.items()]
+    judged = battery.gate.judge_use_case(battery.use_case(*kept), [uri], LATER)
+    assert judged.outcome is Outcome.PASS, judged.reasons
 
 
 def test_sql_that_fails_in_the_midst_of_the_rows_is_an_error_and_no_bad_data(battery: Battery) -> None:

@@ -45,11 +45,12 @@ def jobs(gate: Gate) -> Callable[..., int]:
     uri = gate.land_parquet(ROWS)
     context = gate.spark.sparkContext
 
-    def count(*rules: dict[str, Any], outcome: Outcome = Outcome.PASS) -> int:
+    def count(*rules: dict[str, Any], outcome: Outcome = Outcome.PASS, **quality: Any) -> int:
         group = str(uuid4())
         context.setJobGroup(group, group)
         try:
-            assert gate.judge(None, rules, None, uris=[uri], quarantine_limit=0.5).outcome is outcome
+            judged = gate.judge(None, rules, None, uris=[uri], quarantine_limit=0.5, **quality)
+            assert judged.outcome is outcome
             return len(context.statusTracker().getJobIdsForGroup(group))
         finally:
             context.setLocalProperty("spark.jobGroup.id", None)
@@ -73,3 +74,36 @@ def test_rows_are_looked_at_again_only_where_something_is_broken(jobs: Callable[
     one = jobs(*FEW, low, outcome=Outcome.QUARANTINE)
     assert good < one <= good + 4, "bad rows are written, and the history measures those that go on"
     assert jobs(*FEW, low, small, outcome=Outcome.QUARANTINE) <= one + 2, "and those of both reasons are counted"
+
+
+ENTROPY: dict[str, Any] = {"rule": "entropy", "column": "country", "at_least": 0}
+MUTUAL: dict[str, Any] = {"rule": "mutual_information", "columns": ["country", "other"], "at_least": 0}
+KEY: dict[str, Any] = {"rule": "foreign_key", "columns": ["country"], "dataset": "countries", "keys": ["code"]}
+DATASETS = {"countries": {"format": "csv", "prefix": "landing/toy/countries/", "columns": {"code": "string"}}}
+ANOMALIES: list[dict[str, Any]] = [
+    {"metric": "size", "strategy": "relative_change", "at_least": 0.5},
+    {"metric": "mean", "column": "amount", "strategy": "rolling_normal"},
+    {"metric": "standard_deviation", "column": "other", "strategy": "rolling_normal"},
+    {"metric": "share", "predicate": "country = 'DE'", "strategy": "holt_winters"},
+]
+
+
+def test_what_groups_rows_or_looks_elsewhere_costs_so_many_jobs_and_no_more(
+    gate: Gate, jobs: Callable[..., int]
+) -> None:
+    gate.land(b"code\nDE\nFR\n", "countries/all.csv")
+    few = jobs(*FEW)
+    costs = {
+        "entropy": jobs(*FEW, ENTROPY) - few,
+        "mutual": jobs(*FEW, MUTUAL) - few,
+        "key": jobs(*FEW, KEY, datasets=DATASETS) - few,
+        "anomalies": jobs(*FEW, anomalies=ANOMALIES) - few,
+        "where": jobs(*FEW, anomalies=[{**one, "where": "other > 1"} for one in ANOMALIES]) - few,
+        "all": jobs(*MANY, ENTROPY, MUTUAL, KEY, datasets=DATASETS, anomalies=ANOMALIES) - few,
+    }
+    assert costs["entropy"] <= 6
+    assert costs["mutual"] <= 12
+    assert costs["key"] <= 8
+    assert costs["anomalies"] <= 4
+    assert costs["where"] <= 4
+    assert costs["all"] <= sum(costs[name] for name in ("entropy", "mutual", "key", "anomalies"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from stepzero.core.errors import InputError
 from stepzero.core.verdict import Outcome
 from stepzero.spec.use_case import UseCase
 from support.gate import Gate
@@ -69,6 +70,14 @@ def test_a_schema_of_a_warning_is_told_and_the_rows_are_judged(gate: Gate) -> No
     judged = gate.judge(None, rules, None, uris=[gate.land_parquet(ROWS.assign(extra=1))], quarantine_limit=0.5)
     assert judged.reasons["schema"].severity == "warning"
     assert (judged.outcome, judged.result.values["quarantined"]) == (Outcome.QUARANTINE, 1)
+
+
+def test_a_schema_that_cannot_be_read_is_an_error_and_no_bad_data(gate: Gate) -> None:
+    uri = gate.land(b"no table at all", "batch.parquet")
+    with pytest.raises(InputError, match=r"batch\.parquet.*Allowed: ") as raised:
+        gate.judge(None, [{"rule": "schema", "columns": DECLARED}], None, uris=[uri])
+    assert "Parquet" in str(raised.value)
+    assert gate.entered() == []
 
 
 def test_times_after_the_run_do_not_hide_a_stale_file(gate: Gate) -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,6 +21,7 @@ from stepzero.core.references import Reference
 from stepzero.spec.plan import Batch
 from stepzero.spec.use_case import UseCase
 from support.gate import NAME, Gate, Judged, rows_of
+from support.stack import ROOT
 
 COLUMNS = {"id": "int", "amount": "double", "country": "string", "at": "timestamp", "label": "int"}
 RULES = [
@@ -151,6 +157,38 @@ def test_what_still_breaks_a_rule_stays(gate: Gate, change: tuple[float, str, st
     assert (reason.rule, reason.bound, reason.rows) == (rule, bound, 1)
     assert reason.observed == f"rows {ids[change[0]]} break it"
     assert releases_of(gate.store, NAME, entry) == ()
+
+
+def test_a_process_killed_in_the_midst_of_writing_corrections_releases_nothing_and_the_next_one_once(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows lie there, their manifest does not: what has no manifest does not exist."""
+    _, entry = judge(gate)
+    file = tmp_path / "mended.csv"
+    file.write_text(gate.store.read_text(mended(gate, entry, (-1.0, "amount", "1"), (4.0, "id", "3"))))
+    (tmp_path / "include" / "usecases").mkdir(parents=True)
+    (tmp_path / "include" / "usecases" / "toy.yaml").write_text(USE_CASE.model_dump_json(exclude_unset=True))
+    (tmp_path / "here.yaml").write_text(f"{{name: here, store: '{gate.store.root}'}}")
+    monkeypatch.setenv("STEPZERO_INCLUDE", str(tmp_path / "include"))
+    monkeypatch.setenv("STEPZERO_ENVIRONMENT", str(tmp_path / "here.yaml"))
+    command = [sys.executable, "-m", "support.release_child", "/corrected-1/_manifest.json", "before", str(tmp_path)]
+    command += [entry.partition, "--use-case", NAME, "--why", "mended"]
+    paths = os.pathsep.join([str(ROOT / "tests"), *sys.path])
+    killed = subprocess.run(
+        [*command, "--corrections", str(file)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    assert any("/corrected-1/part-" in uri for uri in gate.store.list("results")), "rows had been written"
+    assert releases_of(gate.store, NAME, entry) == ()
+    (written,) = [uri for uri in gate.store.list("corrections") if not uri.endswith("/mended.csv")]
+    done = gate.release(USE_CASE, entry, corrections=written)
+    assert (done.values["released"], done.values["left"]) == (2, 2)
+    assert gate.release(USE_CASE, entry, corrections=written).values["released"] == 0
 
 
 def test_a_correction_over_two_lines_is_refused_as_unreadable(gate: Gate) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_environment, validate
 from stepzero.spec.use_case import UseCase
 
-CLAIMS = Path(__file__).parents[3] / "shared" / "data" / "auto_claims" / "claims.csv"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +212,25 @@ def command(*words: str, status: int = 0) -> Result:
     return done
 
 
-def test_the_command_replaces_no_file_and_names_one_that_is_missing(tmp_path: Path) -> None:
-    file, target = tmp_path / "orders.csv", tmp_path / "orders.yaml"
-    file.write_text("a\n1\n")
-    target.write_text("name: mine\n")
+def test_the_command_prints_a_use_case_and_nothing_else_and_replaces_no_file(
+    tmp_path: Path, environment: Environment
+) -> None:
+    del environment
+    file = tmp_path / "Orders of May.csv"
+    file.write_bytes(to_csv(orders(200)))
+    printed = command(str(file), "--target", "label").stdout
+    use_case = validate(yaml.safe_load(printed), UseCase)
+    assert (use_case.name, printed.splitlines()[0].rpartition(":")[0]) == (
+        "orders_of_may",
+        "# Suggested by `stepzero suggest` from Orders of May.csv",
+    )
+    target = tmp_path / "new folder" / "orders.yaml"
+    told = command(str(file), "--target", "label", "--name", "orders_of_may", "--write", str(target)).stdout
+    assert target.read_text() == printed
+    assert told.startswith(f"{target}: {len(use_case.quality.rules)} rules; PASS: ")
     refused = command(str(file), "--write", str(target), status=1).stderr
     assert f"--write {target}: got a file is there. Allowed: a new file. Do: remove it, or name another" in refused
-    assert target.read_text() == "name: mine\n"
+    assert target.read_text() == printed
     assert "file nowhere.csv: got missing" in command("nowhere.csv", status=1).stderr
 
 
@@ -232,12 +246,50 @@ def test_a_file_that_fails_by_its_own_rules_ends_with_the_status_of_a_verdict(
     assert "# Checked by the gate: QUARANTINE: batch b." in command(str(file), status=10).stdout
 
 
-@pytest.mark.skipif(not CLAIMS.exists(), reason="the real claims are not here (../shared/data)")
-def test_labels_that_look_like_nulls_are_values(environment: Environment) -> None:
-    suggested = suggest_for(CLAIMS, "claims", "fraud", environment)
-    assert suggested.verdict.outcome is Outcome.PASS
-    listed = {one.rule["column"]: one.rule["values"] for one in suggested.rules if one.rule["rule"] == "one_of"}
+def cards(folder: Path) -> Path:
+    del folder
+    return DATA / "credit_card" / "creditcard_28k.csv.gz"
+
+
+def claims(folder: Path) -> Path:
+    del folder
+    return DATA / "auto_claims" / "claims.csv"
+
+
+def reviews(folder: Path) -> Path:
+    path = DATA / "reviews" / "womens_clothing_ecommerce_reviews.zip"
+    if path.exists():
+        with zipfile.ZipFile(path) as archive:
+            (folder / "reviews.csv").write_bytes(b"row" + archive.read(archive.namelist()[0]))
+    return folder / "reviews.csv"
+
+
+@pytest.mark.parametrize(
+    ("real", "target", "damaged"),
+    [(cards, "Class", "Amount"), (claims, "fraud", "total_claim_amount"), (reviews, "Recommended IND", "Rating")],
+)
+def test_what_is_printed_for_a_real_file_passes_it_and_not_a_damaged_copy(
+    tmp_path: Path, environment: Environment, real: Callable[[Path], Path], target: str, damaged: str
+) -> None:
+    path = real(tmp_path)
+    if not path.exists():
+        pytest.skip("the real file is not here (../shared/data)")
+    use_case = validate(yaml.safe_load(command(str(path), "--target", target).stdout), UseCase)
+    store = Store(f"file://{tmp_path}/store")
+    assert judge(make_batch(store, [f"file://{path}"]), use_case, store, environment).outcome is Outcome.PASS
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    frame.loc[frame.index % 10 == 0, damaged] = (frame[damaged].astype(float) * 100).astype(int).astype(str)
+    (tmp_path / "damaged.csv").write_bytes(to_csv(frame))
+    told = judge(make_batch(store, [f"file://{tmp_path}/damaged.csv"]), use_case, store, environment)
+    assert told.outcome is Outcome.FAIL
+    assert damaged in {reason.column for reason in told.reasons}
+    if path == DATA / "auto_claims" / "claims.csv":
+        labels_that_look_like_nulls_are_values(use_case)
+
+
+def labels_that_look_like_nulls_are_values(use_case: UseCase) -> None:
+    listed = {rule.column: list(rule.values) for rule in use_case.quality.rules if rule.rule == "one_of"}
     assert "N/A" in listed["collision_type"]
     assert "None" in listed["authorities_contacted"]
-    keys = [one.rule["columns"] for one in suggested.rules if one.rule["rule"] == "unique"]
-    assert keys == [["policy_id"]], "Deequ takes continuous amounts for keys"
+    keys = [rule.columns for rule in use_case.quality.rules if rule.rule == "unique"]
+    assert keys == [("policy_id",)], "Deequ takes continuous amounts for keys"
