@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.derived import ROW_ID, derive, must_have
-from stepzero.adapters.spark import quoted, read_dataset, sorted_in_one_file, text_of, write_dataset
+from stepzero.adapters.spark import quoted, read_alike, read_dataset, sorted_in_one_file, text_of, write_dataset
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
@@ -103,8 +103,13 @@ def _write(
 def _united(inputs: dict[str, Any], workspace: Workspace) -> tuple[DataFrame, int]:
     """Return this run's rows and those of the window, columns in this run's order, and how many were released."""
     accepted, released = _accepted(inputs, workspace)
-    frames = [read_dataset(workspace.spark, workspace.store, reference) for _, reference in [*accepted, *released]]
-    for (name, _), frame in zip([*accepted, *released], frames, strict=True):
+    session, store, batches = workspace.spark, workspace.store, [*accepted, *released]
+    if workspace.plan.half_life:
+        named = [(name, read_dataset(session, store, reference)) for name, reference in batches]
+    else:
+        named = read_alike(session, store, batches)
+    frames = [frame for _, frame in named]
+    for name, frame in named:
         if sorted(frame.columns) != sorted(frames[0].columns):
             differing = sorted(set(frame.columns) ^ set(frames[0].columns))
             raise StageError(
