@@ -68,16 +68,22 @@ whole = st.integers(-20, 20).map(float)
 
 @given(st.lists(whole, min_size=2, max_size=80), st.lists(whole, min_size=1, max_size=80))
 def test_ordered_distances_equal_those_of_scipy(before: Values, now: Values) -> None:
-    # All values of the reference have a bin of their own, and values between them are rounded up to the next.
+    # All values of the reference have a bin of their own, and values between them are counted with the next.
     found = measured(column_of(before), now)
     edges = np.unique(before)
     beyond = np.array(now)
     inside = edges[np.minimum(np.searchsorted(edges, beyond), len(edges) - 1)]
-    moved = np.where(beyond < edges[0], beyond, np.where(beyond > edges[-1], beyond, inside))
-    theirs = stats.ks_2samp(before, moved, method="asymp").statistic
+    counted = np.where(beyond < edges[0], beyond, np.where(beyond > edges[-1], beyond, inside))
+    theirs = stats.ks_2samp(before, counted, method="asymp").statistic
     assert found["kolmogorov_smirnov"] == pytest.approx(theirs, abs=1e-12)
     spread = float(np.std(before)) or 1.0
-    assert found["wasserstein"] == pytest.approx(stats.wasserstein_distance(before, moved) / spread, abs=1e-9)
+    assert found["wasserstein"] == pytest.approx(stats.wasserstein_distance(before, now) / spread, abs=1e-9)
+
+
+def test_values_between_those_of_a_scale_are_as_near_as_they_are() -> None:
+    before = np.tile(np.arange(8) * 0.1, 1_000)
+    found = measured(column_of(list(before)), list(before + 0.05))["wasserstein"]
+    assert found * float(np.std(before)) == pytest.approx(0.05, abs=1e-9)
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1), st.lists(st.sampled_from("abcd"), min_size=1))

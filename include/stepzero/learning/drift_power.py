@@ -72,5 +72,5 @@ def _moved(
     drawn = generator.multinomial(rows, block / block.sum()).astype(np.float64) if is_larger else block
     values = np.asarray(column.places) + size * column.spread
     values[0] = np.nan
-    beyond = np.nan_to_num(column.reach(values))
-    return column.count(pd.Series(values), drawn), float(beyond @ drawn / max(drawn.sum(), 1.0) / column.spread)
+    moved = pd.Series(values)
+    return column.count(moved, drawn), column.excess(moved, drawn)

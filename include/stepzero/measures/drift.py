@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from stepzero.measures.baselines import describe
 from stepzero.measures.checks import Floats
@@ -26,6 +27,8 @@ GROUPS = 10
 PARTS = 30
 """Of rows without time, to see how far some lie beyond the ends of the others."""
 _PSEUDO = 0.5
+_FIRST = 2
+"""Bin of the reference's smallest value: missing ones and those below come before."""
 Kind = Literal["number", "category", "text"]
 DISTANCES = (
     "population_stability_index",
@@ -111,12 +114,24 @@ class DriftColumn:
         """Return how many values, or how much weight, lies in each bin."""
         return np.bincount(self.places_of(values), weights=weight, minlength=self.bins).astype(np.float64)
 
-    def excess(self, values: pd.Series[Any]) -> float:
-        """Return how far, on average over all rows, values lie beyond the reference's ends, in spreads."""
-        if self.kind != "number" or not self.edges:
+    def excess(self, values: pd.Series[Any], weight: Floats | None = None) -> float:
+        """Return what a window's bins do not tell of its Wasserstein distance from the reference, in spreads.
+
+        Values beyond the reference's ends lie further away than their bin says, and those between two neighbouring
+        values of the reference nearer: their bin is that of the upper one.
+        """
+        if self.kind != "number" or not self.edges or not len(values):
             return 0.0
-        beyond = self.reach(_numbers(values[values.notna()]))
-        return float(beyond.sum() / max(len(values), 1) / self.spread)
+        numbers, bins, places = _numbers(values), self.places_of(values), np.asarray(self.places)
+        # Where a bin holds one value of the reference only, others are no part of its scatter.
+        single = np.r_[False, True, places[_FIRST:-1] == np.asarray(self.edges), True][bins]
+        told = places[bins]
+        lies = np.where(single & np.isfinite(numbers), numbers, told)
+        if (lies == told).all():
+            return 0.0
+        weights = np.ones(len(values)) if weight is None else weight
+        exact = stats.wasserstein_distance(places, lies, self.total, weights) / self.spread
+        return float(exact - _area(self, self.total, self.count(values, weights)))
 
     def reach(self, numbers: Floats) -> Floats:
         """Return how far each number lies beyond the reference's ends, in the column's own unit."""
@@ -183,9 +198,8 @@ def distances(column: DriftColumn, before: Floats, now: Floats, *, excess: Float
         "chi_square": _cramer(_grouped(before, groups), _grouped(now, groups)),
     }
     if column.kind == "number":
-        apart = np.cumsum(_shares(now) - _shares(before), axis=-1)
-        found["kolmogorov_smirnov"] = np.abs(apart).max(axis=-1)
-        found["wasserstein"] = (np.abs(apart[..., :-1]) * _steps(column)).sum(axis=-1) + excess
+        found["kolmogorov_smirnov"] = np.abs(_apart(before, now)).max(axis=-1)
+        found["wasserstein"] = _area(column, before, now) + excess
     return found
 
 
@@ -203,7 +217,10 @@ def _number_bins(values: pd.Series[Any]) -> DriftColumn:
     at = np.searchsorted(edges, numbers, side="left")
     sums = np.bincount(at, weights=numbers, minlength=len(edges))
     sizes = np.bincount(at, minlength=len(edges))
-    middles = np.where(sizes > 0, sums / np.maximum(sizes, 1), edges)
+    least = np.full(len(edges), np.inf)
+    np.minimum.at(least, at, numbers)
+    # Of a bin with a single value the mean is that value, without an error of rounding.
+    middles = np.where(least < edges, sums / np.maximum(sizes, 1), edges)
     spread = float(np.std(numbers)) or 1.0
     places = (float(edges[0]) - spread, float(edges[0]), *map(float, middles), float(edges[-1]))
     zeros = (0.0,) * len(places)
@@ -246,6 +263,18 @@ def _numbers(values: pd.Series[Any]) -> Floats:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return values.astype("datetime64[ns]").astype("int64").to_numpy(dtype=np.float64) / 1e9
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+
+
+def _apart(before: Floats, now: Floats) -> Floats:
+    """Return the difference of the distribution functions behind each bin."""
+    apart: Floats = np.cumsum(_shares(now) - _shares(before), axis=-1)
+    return apart
+
+
+def _area(column: DriftColumn, before: Floats, now: Floats) -> Floats:
+    """Return the area between the distribution functions, in spreads."""
+    area: Floats = (np.abs(_apart(before, now)[..., :-1]) * _steps(column)).sum(axis=-1)
+    return area
 
 
 def _steps(column: DriftColumn) -> Floats:
