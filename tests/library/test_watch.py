@@ -15,7 +15,8 @@ from stepzero.cli.run_results import find_run
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.verdict import Outcome
 from stepzero.execution.watching import window_end
-from stepzero.learning.window_values import metric_value
+from stepzero.learning.drift import Rule
+from stepzero.learning.window_values import Fallen, judge_metric, metric_value
 from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors, RetrainWindow
 from stepzero.spec.use_case import UseCase
@@ -182,6 +183,34 @@ def test_decisions_count_as_they_were_made() -> None:
     assert metric_value("f1", 0.5)(by_group) == 1.0
     assert metric_value("mae", None)(rows) == pytest.approx(-0.375)
     assert np.isnan(metric_value("r2", None)({name: values[:1] for name, values in rows.items()}))
+
+
+def scored(lost: int, false: int) -> pd.DataFrame:
+    """A dozen frauds of which some score low, and two thousand payments of which some score high."""
+    score = np.r_[np.linspace(0.0, 0.4, 2_000), np.linspace(0.6, 0.99, 12)]
+    score[:false], score[2_000 : 2_000 + lost] = 0.995, 0.01
+    return pd.DataFrame({"_score": score, "_label": np.r_[np.zeros(2_000), np.ones(12)]})
+
+
+def test_a_window_whose_own_interval_holds_what_is_expected_is_no_loss() -> None:
+    """The reference has no payment that scores high: it cannot know how often one does."""
+    reference = scored(0, 0).assign(_weight=1.0, _block=0)
+    rule = Rule(at_least=2, level=0.008, draws=50, seed=7, names=(), smallest={})
+
+    def judged(lost: int, false: int) -> Fallen:
+        windows = [scored(lost, false)] * 3
+        fallen, intervals = judge_metric(
+            "average_precision", None, reference, windows, rule, smallest=0.02, confidence=0.95
+        )
+        assert fallen.highs == [one.high for one in intervals]
+        return fallen
+
+    unlucky, worse = judged(0, 1), judged(8, 1)
+    assert (unlucky.reference, unlucky.allowed) == (1.0, 0.02), "chance drawn from it changes nothing"
+    assert unlucky.values[-1] < unlucky.low
+    assert not unlucky.fires
+    assert worse.fires
+    assert (unlucky.over, worse.over) == (0, 3)
 
 
 def test_the_policy_names_the_window_of_a_retrain() -> None:

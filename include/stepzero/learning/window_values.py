@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ class Fallen:
     reference: float
     allowed: float
     at_least: int
+    highs: list[float] | None = None
+    """Upper ends of the values' own intervals, where they have some: one that reaches the reference is no loss. A
+    reference with few frauds, or few rows, knows less of chance than the window itself."""
 
     @property
     def low(self) -> float:
@@ -42,12 +45,17 @@ class Fallen:
     @property
     def over(self) -> int:
         """Return how many windows were worse than is allowed."""
-        return int(sum(value < self.low for value in self.values))
+        return sum(self._worse)
 
     @property
     def fires(self) -> bool:
         """Tell whether enough windows were, the newest among them."""
-        return self.over >= self.at_least and self.values[-1] < self.low
+        return self.over >= self.at_least and self._worse[-1]
+
+    @property
+    def _worse(self) -> list[bool]:
+        highs = self.highs or [-np.inf] * len(self.values)
+        return [value < self.low and high < self.reference for value, high in zip(self.values, highs, strict=True)]
 
 
 def judge_values(
@@ -76,6 +84,27 @@ def judge_values(
     )
 
 
+def judge_metric(
+    name: str,
+    threshold: float | None,
+    reference: pd.DataFrame,
+    windows: Sequence[pd.DataFrame],
+    rule: Rule,
+    *,
+    smallest: float,
+    confidence: float,
+) -> tuple[Fallen, list[Interval]]:
+    """Compare a metric of labelled windows with the reference's; each window's own interval must lie below it, too.
+
+    Returns:
+        The judgement, larger is better; and each window's interval in the metric's own unit.
+    """
+    fallen = judge_values(metric_value(name, threshold), reference, windows, rule, smallest)
+    found = [metric_interval(name, threshold, rows, confidence) for rows in windows]
+    highs = [one.high if sign_of(name) > 0 else -one.low for one in found]
+    return replace(fallen, highs=highs), found
+
+
 def chance_loss(value: Value, reference: pd.DataFrame, size: int, length: int, rule: Rule) -> tuple[float, float]:
     """Return the value that windows of so many reference rows have on average, and the loss that chance may make."""
     drawn = draw_rows(reference, size, length, rule.draws, rule.seed)
@@ -98,15 +127,15 @@ def columns_of(rows: pd.DataFrame) -> Rows:
 def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed: int) -> list[list[Integers]]:
     """Return draws × windows of row positions: following blocks of time where there are enough, else single rows.
 
-    Rows are drawn by their weight, so that classes have their true share.
+    Rows are drawn by their weight, so that classes have their true share. Single rows are drawn from the reference as
+    it could have been, drawn anew itself: its few frauds say only roughly what the next ones are like.
     """
     generator = np.random.default_rng(seed)
     weight = reference["_weight"].to_numpy(dtype=np.float64)
     block = reference[BLOCK].to_numpy(dtype=np.int64)
     blocks = int(block.max()) + 1
     if blocks < length + 2:
-        chances = weight / weight.sum()
-        return [[generator.choice(len(weight), size=size, p=chances) for _ in range(length)] for _ in range(draws)]
+        return [_fresh(weight, size, length, generator) for _ in range(draws)]
     members = [np.flatnonzero(block == at) for at in range(blocks)]
 
     def window(at: int) -> npt.NDArray[np.int64]:
@@ -117,6 +146,13 @@ def draw_rows(reference: pd.DataFrame, size: int, length: int, draws: int, seed:
         return kept if len(kept) <= size else generator.choice(kept, size=size, replace=False)
 
     return [[window(start + at) for at in range(length)] for start in generator.integers(blocks, size=draws)]
+
+
+def _fresh(weight: Floats, size: int, length: int, generator: np.random.Generator) -> list[Integers]:
+    """Return windows of rows from one reference as it could have been."""
+    again = generator.integers(len(weight), size=len(weight))
+    chances = weight[again] / weight[again].sum()
+    return [again[generator.choice(len(again), size=size, p=chances)] for _ in range(length)]
 
 
 def metric_value(name: str, threshold: float | None) -> Value:

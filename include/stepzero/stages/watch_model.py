@@ -22,9 +22,8 @@ from stepzero.learning.window_values import (
     Fallen,
     Rows,
     can_tell,
+    judge_metric,
     judge_values,
-    metric_interval,
-    metric_value,
     sign_of,
 )
 from stepzero.measures.expected import expected_quality
@@ -128,10 +127,17 @@ Judged = tuple[Finding, Fallen, list[dict[str, float]]]
 
 def _measured(ripe: list[pd.DataFrame], reference: pd.DataFrame, threshold: float | None, monitors: Any) -> Judged:
     section = monitors.model_quality
-    value = metric_value(section.metric, threshold)
-    fallen = judge_values(value, reference, ripe, rule_of(monitors), section.smallest)
-    intervals = [metric_interval(section.metric, threshold, rows, section.confidence).to_json() for rows in ripe]
-    return _finding(section.metric, fallen, intervals[-1]), fallen, intervals
+    fallen, intervals = judge_metric(
+        section.metric,
+        threshold,
+        reference,
+        ripe,
+        rule_of(monitors),
+        smallest=section.smallest,
+        confidence=section.confidence,
+    )
+    told = [one.to_json() for one in intervals]
+    return _finding(section.metric, fallen, told[-1]), fallen, told
 
 
 def _foretold(
