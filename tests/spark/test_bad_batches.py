@@ -183,7 +183,24 @@ REFUSED = {
     "binary_file": "a binary file",
 }
 QUARANTINED = {"text_in_number": "type", "nulls": "complete", "negative_amount": "between", "unknown_class": "one_of"}
-FAILED = {"one_class": "class_balance", "too_few_rows": "size", "all_rows_bad": "between", "unit_change": "between"}
+BALANCE = "at least 2 classes with at least 20 rows each"
+LIMIT = "at most 1.00%, and at least one good row"
+FAILED = {
+    "one_class": {"class_balance": f"class_balance of Class: observed 0: {{ordinary}}, allowed {BALANCE}"},
+    "too_few_rows": {
+        "size": "size: observed 10 rows, allowed at least 1000 rows",
+        "class_balance": f"class_balance of Class: observed {{ten}}, allowed {BALANCE}",
+    },
+    "all_rows_bad": {
+        "quarantine_limit": f"quarantine_limit: observed 100.00% bad rows, allowed {LIMIT} (1200 rows)",
+        "between": "between of Amount: observed 1200 of 1200 rows break it, allowed {between} (1200 rows)",
+    },
+    "unit_change": {
+        "quarantine_limit": f"quarantine_limit: observed {{share:.2%}} bad rows, allowed {LIMIT} ({{dear}} rows)",
+        "between": "between of Amount: observed {dear} of 1200 rows break it, allowed {between} ({dear} rows)",
+    },
+}
+"""By kind: the sentences of the rules that refuse the batch."""
 WARNED = {"duplicates": "unique"}
 
 
@@ -209,7 +226,21 @@ def test_shipped_use_case_sets_rows_aside(gate: Gate, payments: pd.DataFrame, ki
 def test_shipped_use_case_fails(gate: Gate, payments: pd.DataFrame, kind: str) -> None:
     judged = judge_payments(gate, bad(kind, payments))
     assert judged.outcome is Outcome.FAIL
-    assert FAILED[kind] in judged.reasons
+    dear = payments["Amount"] * 100 > 30_000
+    seen = {
+        "ten": ", ".join(f"{label}: {rows}" for label, rows in payments.head(10)["Class"].value_counts().items()),
+        "ordinary": int((payments["Class"] == 0).sum()),
+        "between": "at least 0 and at most 30000",
+        "share": dear.mean(),
+        "dear": int(dear.sum()),
+    }
+    verdict = judged.result.verdict
+    assert verdict is not None
+    for rule, sentence in FAILED[kind].items():
+        assert judged.reasons[rule].sentence() == sentence.format(**seen)
+    assert next(iter(FAILED[kind].values())).format(**seen) in verdict.sentence(), (
+        "what a person reads names the reason"
+    )
     assert gate.entered() == []
 
 
