@@ -1,6 +1,6 @@
 """Judge the quality of a model whose frauds are rare: how often nothing is taken for a loss, and a loss is seen.
 
-    python benchmarks/watch_rare.py [--references 12] [--evaluations 20] [--rows 8000]
+    python benchmarks/watch_rare.py [--references 12] [--evaluations 40] [--rows 8000]
 
 A model learns generated card payments. Then fresh references of held-out rows are drawn, of the size that a run of the
 use case has, and beside each of them fresh windows with frauds at their true share: three a time, judged as the monitor
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stepzero.generators import generator_for
-from stepzero.learning.window_values import judge_metric
+from stepzero.learning.window_values import Fallen, chance_loss, columns_of, metric_interval, metric_value
 from stepzero.spec.load import load_use_case
 from stepzero.stages.watch_results import rule_of
 
@@ -32,7 +32,7 @@ LOST = (0.0, 0.3, 0.5)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--references", type=int, default=12)
-    parser.add_argument("--evaluations", type=int, default=20, help="beside each reference")
+    parser.add_argument("--evaluations", type=int, default=40, help="beside each reference")
     parser.add_argument("--rows", type=int, default=8_000, help="labelled rows of a window")
     asked = parser.parse_args()
     monitors: Any = load_use_case(NAME).monitors
@@ -74,19 +74,18 @@ class Payments:
             reference["_label"] == 1, self.base_rate / self.share, (1 - self.base_rate) / (1 - self.share)
         )
         reference = reference.assign(_weight=weight / weight.max(), _block=0)
+        rule, value = rule_of(self.monitors), metric_value(section.metric, None)
+        middle, limit = chance_loss(value, reference, asked.rows, self.monitors.judged.of, rule)
         fired = np.zeros(2)
         for _ in range(asked.evaluations):
             windows = [self._window(draw, asked.rows, lost) for _ in range(self.monitors.judged.of)]
-            fallen, _ = judge_metric(
-                section.metric,
-                None,
-                reference,
-                windows,
-                rule_of(self.monitors),
-                smallest=section.smallest,
-                confidence=section.confidence,
+            values = [value(columns_of(rows)) for rows in windows]
+            alone = Fallen(
+                values=values, reference=middle, allowed=max(limit, section.smallest), at_least=rule.at_least
             )
-            fired += [fallen.fires, replace(fallen, highs=None).fires]
+            if alone.fires:  # Intervals only take alarms away.
+                highs = [metric_interval(section.metric, None, rows, section.confidence).high for rows in windows]
+                fired += [replace(alone, highs=highs).fires, 1]
         return float(fired[0] / asked.evaluations), float(fired[1] / asked.evaluations)
 
     def _window(self, draw: np.random.Generator, rows: int, lost: float) -> pd.DataFrame:
