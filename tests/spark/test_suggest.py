@@ -247,8 +247,10 @@ def test_a_file_that_fails_by_its_own_rules_ends_with_the_status_of_a_verdict(
 
 
 def cards(folder: Path) -> Path:
-    del folder
-    return DATA / "credit_card" / "creditcard_28k.csv.gz"
+    path = DATA / "credit_card" / "creditcard_28k.csv.gz"
+    if path.exists():
+        pd.read_csv(path).head(5_000).to_csv(folder / "cards.csv", index=False)
+    return folder / "cards.csv"
 
 
 def claims(folder: Path) -> Path:
@@ -274,11 +276,11 @@ def test_what_is_printed_for_a_real_file_passes_it_and_not_a_damaged_copy(
     path = real(tmp_path)
     if not path.exists():
         pytest.skip("the real file is not here (../shared/data)")
-    use_case = validate(yaml.safe_load(command(str(path), "--target", target).stdout), UseCase)
-    store = Store(f"file://{tmp_path}/store")
-    assert judge(make_batch(store, [f"file://{path}"]), use_case, store, environment).outcome is Outcome.PASS
+    printed = command(str(path), "--target", target).stdout
+    assert "# Checked by the gate: PASS" in printed
+    use_case, store = validate(yaml.safe_load(printed), UseCase), Store(f"file://{tmp_path}/store")
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
-    frame.loc[frame.index % 10 == 0, damaged] = (frame[damaged].astype(float) * 100).astype(int).astype(str)
+    frame[damaged] = (frame[damaged].astype(float) * 100).astype(int).astype(str)
     (tmp_path / "damaged.csv").write_bytes(to_csv(frame))
     told = judge(make_batch(store, [f"file://{tmp_path}/damaged.csv"]), use_case, store, environment)
     assert told.outcome is Outcome.FAIL
