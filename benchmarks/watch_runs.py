@@ -1,7 +1,7 @@
 """Four runs of the watching Dag in the Airflow that runs here, one through each branch, with pictures of the graph.
 
     bin/run                                                   # services, and a champion that learned generated payments
-    bin/stepzero bench watch_runs [--rows 8000] [--pictures FOLDER]
+    bin/stepzero bench watch_runs [--rows 8000] [--cases NAME …] [--pictures FOLDER]
 
 For each case a week and a half of payments that nobody has learned from is sent through the endpoint's own application,
 with replayed clocks, into the store of the running services; labels come a week later. Then a run of the Dag is started
@@ -77,29 +77,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=8_000, help="payments of a day")
     parser.add_argument("--pictures", type=Path, help="where the graphs go; pictures in the home folder if absent")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="some of them only")
     asked = parser.parse_args()
+    cases = {name: CASES[name] for name in CASES if name in asked.cases}
     environment = load_environment()
     store, api = Store(environment.store), connect(environment)
     champion = find_champion(NAME, Tracking(environment.tracking))
     assert champion is not None, "no champion: bin/run makes one"
     traffic = Traffic(store, champion.version, asked.rows)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    ends = {name: midnight - DAY - place * APART for place, name in enumerate(reversed(CASES))}
-    for name, case in CASES.items():
+    ends = {name: midnight - DAY - place * APART for place, name in enumerate(reversed(cases))}
+    for name, case in cases.items():
         print(f"{name}: {traffic.send(ends[name], case)} payments up to {ends[name]:%Y-%m-%d}", flush=True)
     api.wait_for_dag(DAG, print)
-    runs = {name: start(api, name, ends[name] + timedelta(hours=3)) for name in CASES}
+    runs = {name: start(api, name, ends[name] + timedelta(hours=3)) for name in cases}
     told = {name: ended(api, run) for name, run in runs.items()}
     folder = asked.pictures or home_folder() / "pictures"
     take_pictures(api, runs, folder)
     for name, one in told.items():
         print(f"{name}: {one['decision']} in {one['seconds']:.0f} s: {one['note']}")
     wrong = [name for name, one in told.items() if one["decision"] != name]
-    retrain = retrained(api, store, champion.version) if told["retrain"]["decision"] == "retrain" else None
+    asks = any(one["decision"] == "retrain" for one in told.values())
+    retrain = retrained(api, store, champion.version) if asks else None
     if retrain is not None:
         print(f"{retrain['run']}: {retrain['state']}: {retrain['note']}")
     print(json.dumps({"runs": told, "wrong": wrong, "retrain": retrain, "pictures": str(folder)}))
-    raise SystemExit(1 if wrong or retrain is None or not retrain["note"] else 0)
+    silent = "retrain" in cases and (retrain is None or not retrain["note"])
+    raise SystemExit(1 if wrong or silent else 0)
 
 
 class Traffic:

@@ -53,8 +53,7 @@ def credit_card_fraud() -> None:
     prepared = prepare(run, checked)
     with TaskGroup("look", prefix_group_id=False, tooltip="Pictures of the rows; the batch beside the champion's rows"):
         looked = [explore(run, prepared), batch_skew(run, checked)]
-    model = train(run, prepared)
-    version = register(run, model, after=[check_predictions(run, model)])
+    version = register(run, model := train(run, prepared), after=[check_predictions(run, model)])
     report(run, *looked, deploy(run, approve(run, version)))
 
 

@@ -183,6 +183,7 @@ def test_resources_come_from_the_environment(fraud: Any) -> None:
         "batch_skew": "spark",
         "train.resample": "graviton",
         "train.tune": "graviton",
+        "train.check_predictions": "spark",
     }
 
 

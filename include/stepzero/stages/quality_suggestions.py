@@ -165,6 +165,6 @@ def _balance(column: ColumnProfile) -> Suggestion:
         "rule": "class_balance",
         "column": column.name,
         "at_least": max(smallest // 2, 1),
-        "classes": len([rows for rows in column.values.values() if rows >= STEADY]) or 1,
+        "classes": max(len([rows for rows in column.values.values() if rows >= STEADY]), 2),
     }
     return Suggestion(rule=rule, why=f"the smallest class has {smallest} rows; half is allowed")
