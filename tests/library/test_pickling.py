@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +55,39 @@ def test_what_memory_held_before_is_not_in_the_bytes(estimator: Any) -> None:
     assert len(found) == 1
     again = pickle.loads(found.pop())  # noqa: S301 - made a line above
     assert (again.predict(ROWS) == estimator.predict(ROWS)).all()
+
+
+FITTED = """
+import hashlib, pickle, sys
+from pathlib import Path
+import numpy as np
+if len(sys.argv) > 2:  # Before anything of its class was made: instances share the names of their attributes.
+    pickle.loads(Path(sys.argv[2]).read_bytes())
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+from stepzero.learning.pickling import dump_estimator
+rows = np.random.default_rng(0).normal(size=(300, 4))
+for made in (LogisticRegression(), DecisionTreeClassifier(random_state=0, max_depth=3)):
+    fitted = made.fit(rows, (rows[:, 0] > 0).astype(int))
+    plain, ours = (hashlib.sha256(one).hexdigest() for one in (pickle.dumps(fitted, 5), dump_estimator(fitted)))
+    Path(sys.argv[1] + type(made).__name__).write_bytes(pickle.dumps(fitted, 5))
+    print(type(made).__name__, plain, ours)
+"""
+
+
+def test_what_the_process_read_before_is_not_in_the_bytes(tmp_path: Path) -> None:
+    def printed(*arguments: str) -> dict[str, list[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", FITTED, f"{tmp_path}/", *arguments], capture_output=True, text=True, check=True
+        )
+        return {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
+
+    alone = printed()
+    for name in alone:
+        (tmp_path / name).rename(tmp_path / "before.pkl")
+        after = printed(str(tmp_path / "before.pkl"))
+        assert after[name][0] != alone[name][0], "a plain pickle tells: if not, this test shows nothing"
+        assert {kind: ours for kind, (_, ours) in after.items()} == {kind: ours for kind, (_, ours) in alone.items()}
 
 
 def test_the_nodes_of_a_tree_have_such_bytes() -> None:
