@@ -36,7 +36,7 @@ def broken(folder: Path, before: str, after: str) -> tuple[str, int]:
         ("test: 20%", "test: 120%", r"split\.test: got '120%'\. Allowed: Input should be less than 1"),
         ("smote]", "smoet]", r"resample: .*Allowed: unknown sampler 'smoet': did you mean 'smote'\?"),
         ("decision_tree: {", "decision_tre: {", r"train: .*unknown model 'decision_tre': did you mean 'decision_tree'"),
-        ("rule: one_of", "rule: oneof", r"quality\.rules: .*unknown rule 'oneof': did you mean 'one_of'\?"),
+        ("\n    - {rule: one_of", "\n    - {rule: oneof", r"rules: .*unknown rule 'oneof': did you mean 'one_of'\?"),
         ("at_most: 30000}\n    -", "at_most: -1}\n    -", r"impossible bounds: at_least 0\.0 is above at_most -1\.0"),
         (
             F1,

@@ -161,6 +161,10 @@ class MortalStore(Store):
         self._step()
         return super().create(uri, value)
 
+    def read_text(self, uri: str) -> str:
+        self._step()
+        return super().read_text(uri)
+
     def write_text(self, uri: str, text: str) -> None:
         self._step()
         super().write_text(uri, text)
