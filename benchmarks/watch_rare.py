@@ -6,7 +6,8 @@ A model learns generated card payments. Then fresh references of held-out rows a
 use case has, and beside each of them fresh windows with frauds at their true share: three a time, judged as the monitor
 `model_quality` does. First nothing has happened: what fires is a false alarm, told beside the level that the budget of
 the use case leaves to one evaluation, and beside what fires where the windows' own intervals do not count. Then a share
-of the frauds scores like ordinary payments do. The last line is JSON.
+of the frauds of all three scores like ordinary payments do. Windows with so few frauds that a run would not judge them
+are judged, too. The last line is JSON.
 """
 
 from __future__ import annotations

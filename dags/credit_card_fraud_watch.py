@@ -11,7 +11,7 @@ learned from and was judged on. Each monitor has a verdict and a page among the 
 | data quality | far fewer or more requests, many refused or empty, another unit, a broken rule: on one day alone |
 | data drift | a feature, or all together, came from elsewhere, on two of three days |
 | prediction drift | the scores did |
-| model quality | labels are ripe (seven days); metric and interval are worse than chance allows, on two of three |
+| model quality | labels are ripe (seven days) and the metric is surely worse than the reference, on two of three |
 | attribution drift | other features move the scores |
 | captured skew | requests are unlike the training rows, by declared bounds; it is told, and decides nothing |
 

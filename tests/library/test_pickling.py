@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
@@ -55,6 +56,12 @@ def test_what_memory_held_before_is_not_in_the_bytes(estimator: Any) -> None:
     assert len(found) == 1
     again = pickle.loads(found.pop())  # noqa: S301 - made a line above
     assert (again.predict(ROWS) == estimator.predict(ROWS)).all()
+
+
+def test_functions_of_numpy_are_kept() -> None:
+    """A pickle finds them through a table of its own."""
+    made = FunctionTransformer(np.log1p)
+    assert pickle.loads(dump_estimator(made)).func is np.log1p  # noqa: S301 - made here
 
 
 FITTED = """

@@ -288,7 +288,7 @@ def test_predicted_numbers_are_watched_by_their_error(tmp_path: Path, monkeypatc
     assert kinds(traffic.watch(14, "model_quality")) == set(), "their labels are not known yet"
     seen = traffic.watch(20, "model_quality", "prediction_drift")
     assert kinds(seen) == {"loss"}, "the predictions are as ever, but wrong"
-    assert "above in 2 of 3" in seen["model_quality"].verdict.sentence()
+    assert "surely above in 2 of 3" in seen["model_quality"].verdict.sentence()
     assert seen["triage"].values["action"] == "retrain"
     data = ages().model_dump(mode="json", by_alias=True)
     data["monitors"]["model_quality"]["metric"] = "f1"

@@ -310,7 +310,7 @@ def test_an_online_store_whose_client_is_not_installed_is_told(tmp_path: Path, m
     for online, told in (
         (
             {"type": "redis"},
-            r"type redis: .*redis.* Allowed: an online .* client is installed\. Do: install feast\[redis\]",
+            r"type redis: .*redis.* Allowed: an online .* client is installed\. Do: install Feast's client of redis",
         ),
         ({"type": "rediss"}, r"type rediss: .* Allowed: a type of Feast's online stores.* Do: correct the environment"),
         ({"type": "sqlite", "paht": "x"}, r"type sqlite: .*paht.* Allowed: .*the settings that it has"),

@@ -111,9 +111,8 @@ def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) ->
         [{"rule": "between", "column": "amount", "at_least": 3, "severity": "warning"}],
         [
             {"rule": "max", "column": "score", "at_most": 0.5},
-            {"rule": "sum", "column": "score", "at_least": 9.1},
-            {"rule": "mean", "column": "score", "at_most": 0.4},
-            {"rule": "standard_deviation", "column": "score", "at_most": 0.1},
+            {"rule": "sum", "column": "id", "at_most": 1},
+            {"rule": "mean", "column": "id", "at_most": 1},
         ],
     ],
     ids=["range", "values", "complete", "warning", "numbers"],
@@ -144,6 +143,21 @@ def test_what_is_no_plain_arithmetic_is_left_to_spark() -> None:
         plainly(frame, rule="unique", columns=["id"]) is plainly(frame, rule="entropy", column="id", at_most=9) is None
     )
     assert plainly(holed, rule="complete", columns=["amount"]) is None
+    # In which order fractions are added shows in the last digit.
+    tenths = frame.assign(amount=[number % 10 / 10 for number in range(20)])
+    assert plainly(tenths, rule="sum", column="amount", at_most=9) is None
+    assert plainly(frame, rule="standard_deviation", column="id", at_most=9) is None
+    nullable = frame.assign(amount=pd.array([1] * 19 + [None], dtype="Int64"))
+    assert plainly(nullable, **within) is None
+
+
+def test_bounds_of_narrow_numbers_are_not_rounded() -> None:
+    frame = pd.DataFrame({"amount": pd.Series([0.1] * 3, dtype="float32")})
+    judged = judge_plainly(
+        frame, validate({"rules": [{"rule": "between", "column": "amount", "at_most": 0.1}]}, HandOver).rules
+    )
+    assert judged is not None
+    assert judged[1].quarantined == 3, "0.1 as a float is a little more than 0.1"
 
 
 def test_what_is_judged_where_a_batch_lands_is_refused_later() -> None:

@@ -171,15 +171,25 @@ def _known_online(settings: Settings) -> Iterator[None]:
             what,
             value=bare(f"type {kind}: {str(error.__cause__).partition(chr(10))[0]}"),
             allowed="an online store of Feast's whose client is installed",
-            action=f"install feast[{kind}] wherever features are published and served",
+            action=f"install Feast's client of {kind} wherever features are published and served",
         ) from error
     except (FeastError, ValueError) as error:
         raise SpecError(
             what,
-            value=bare(f"type {kind}: {error}"),
+            value=bare(f"type {kind}: {_without_values(error)}"),
             allowed="a type of Feast's online stores, with the settings that it has",
             action="correct the environment file",
         ) from error
+
+
+def _without_values(error: Exception) -> str:
+    """Return what is wrong, without what was given: a connection may hold a password."""
+    from feast.errors import FeastError
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error) if isinstance(error, FeastError) else type(error).__name__
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
 
 
 def _shared_database(path: Path) -> Path:

@@ -49,6 +49,10 @@ class ScratchStore(Store):
         with place.open(uri, mode) as stream:
             yield stream
 
+    def read_text(self, uri: str) -> str:
+        """Return a small file's text, from here or below."""
+        return self._holder(uri).read_text(uri)
+
     def write_text(self, uri: str, text: str) -> None:
         """Write a small file here."""
         self._own.write_text(uri, text)

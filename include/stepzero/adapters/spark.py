@@ -56,7 +56,9 @@ def read_alike(
     alike: dict[str, tuple[str, list[str]]] = {}
     for name, reference in named:
         manifest = manifest_of(store, reference)
-        _, paths = alike.setdefault(json.dumps(manifest["schema"]), (name, []))
+        kind = json.dumps(manifest["schema"])
+        # What pandas calls an object may be text in one file and a date in the other.
+        _, paths = alike.setdefault(kind if '"object"' not in kind else reference.uri, (name, []))
         paths += [store.url(file["uri"]) for file in manifest["files"]]
     return [(name, session.read.parquet(*paths)) for name, paths in alike.values()]
 

@@ -99,7 +99,7 @@ class Store:
         return Store(folder).open(name)
 
     def read_text(self, uri: str) -> str:
-        """Return a small file's text, in one request: one that somebody overwrites is read as it was or as it is now.
+        """Return a small file's text, read whole: one that somebody overwrites is read as it was or as it is now.
 
         A stream of s3fs asks first and reads then, and only what it has heard of.
         """

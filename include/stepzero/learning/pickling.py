@@ -3,11 +3,13 @@
 Two things make equal estimators differ. A node of scikit-learn's trees is a structure in C with seven bytes that nobody
 writes: they hold whatever the memory held before, and go into a pickle with all others. And a pickle tells whether two
 places share one object or hold two equal ones, of which each is written: the type of two arrays, the name of an
-attribute and a word of NumPy's. Which it is depends on what else the process did, such as reading another pickle.
+attribute and a word of NumPy's. Which it is depends on what else the process did, such as reading another pickle. Words
+within lists, nested dictionaries and arrays of objects are left as they are.
 """
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
@@ -46,7 +48,9 @@ class _Pickler(pickle.Pickler):
         if type(obj) is np.ndarray and not obj.dtype.hasobject:
             self.kept.append(obj.view(self._one_of(obj.dtype)))
             return self._told(self.kept[-1].__reduce_ex__(5))
-        if isinstance(obj, np.dtype) or (hasattr(obj, "__dict__") and not isinstance(obj, _NAMED)):
+        if type(obj) in copyreg.dispatch_table or isinstance(obj, _NAMED):
+            return NotImplemented
+        if isinstance(obj, np.dtype) or hasattr(obj, "__dict__"):
             return self._told(obj.__reduce_ex__(5))
         return NotImplemented
 

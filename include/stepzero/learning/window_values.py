@@ -55,7 +55,7 @@ class Fallen:
     @property
     def _worse(self) -> list[bool]:
         highs = self.highs or [-np.inf] * len(self.values)
-        return [value < self.low and high < self.reference for value, high in zip(self.values, highs, strict=True)]
+        return [value < self.low and not high >= self.reference for value, high in zip(self.values, highs, strict=True)]
 
 
 def judge_values(

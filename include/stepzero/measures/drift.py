@@ -58,7 +58,7 @@ class DriftColumn:
     others: tuple[str, ...] = ()
     beyond: tuple[float, ...] = ()
     """For each block (or part, where it has no time): how far its values lie beyond the ends of all others, in spreads
-    and on average over its rows. It is what `excess` is by chance alone."""
+    and on average over its rows: what `excess` is by chance alone, where no value lies between two of the reference."""
 
     @property
     def bins(self) -> int:
@@ -118,13 +118,14 @@ class DriftColumn:
         """Return what a window's bins do not tell of its Wasserstein distance from the reference, in spreads.
 
         Values beyond the reference's ends lie further away than their bin says, and those between two neighbouring
-        values of the reference nearer: their bin is that of the upper one.
+        values of the reference nearer: their bin is that of the upper one. An infinite number counts as the last value.
         """
         if self.kind != "number" or not self.edges or not len(values):
             return 0.0
         numbers, bins, places = _numbers(values), self.places_of(values), np.asarray(self.places)
         # Where a bin holds one value of the reference only, others are no part of its scatter.
-        single = np.r_[False, True, places[_FIRST:-1] == np.asarray(self.edges), True][bins]
+        alike = np.isclose(places[_FIRST:-1], self.edges, rtol=1e-9, atol=1e-9 * self.spread)
+        single = np.r_[False, True, alike, True][bins]
         told = places[bins]
         lies = np.where(single & np.isfinite(numbers), numbers, told)
         if (lies == told).all():

@@ -109,7 +109,7 @@ class ModelQuality(Section):
     smallest: float = Field(default=0.02, ge=0)
     """A loss below is none, in the metric's unit."""
     confidence: OpenShare = 0.95
-    """Of the intervals that are shown."""
+    """Of the windows' intervals: a window is a loss only where its own lies wholly beyond the reference."""
     predicted: bool = True
     """Whether a loss may be predicted from the scores alone while labels are not ripe; a regression's say nothing."""
 

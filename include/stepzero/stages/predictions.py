@@ -9,6 +9,7 @@ from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.table import LINE
 from stepzero.stages.quality_hand_over import judge_hand_over, judge_hand_over_plainly
+from stepzero.stages.quality_plain import could_be_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,23 +53,23 @@ def check_predictions(use_case: Any, inputs: dict[str, StageInput], workspace: W
 
 def _plainly(section: HandOver, subject: str, inputs: dict[str, StageInput], workspace: Workspace) -> Verdict | None:
     """Judge in memory; None where Spark must, as where a row has no score."""
-    if not section.rules:
+    if not could_be_plain(section.rules):
         return None
     rows = workspace.read_frame(inputs["prepared"].output("test"))
     scores = workspace.read_frame(inputs["evaluated"].output("test_scores")).drop_duplicates([_ROW_ID])
-    kept = [name for name in (_ROW_ID, SCORE, LINE) if name in scores]
-    frame = rows.merge(scores[kept], how="left", on=_ROW_ID)
-    if frame[SCORE].isna().any():
+    told = scores.set_index(_ROW_ID).reindex(rows[_ROW_ID]).reset_index(drop=True)
+    if {SCORE, PREDICTION} & set(rows) or told[SCORE].isna().any():
         return None
-    threshold = inputs["evaluated"].values["winner"]["threshold"]
-    frame[PREDICTION] = _decisions(frame, threshold)
-    return judge_hand_over_plainly(frame.drop(columns=LINE, errors="ignore"), section, workspace, subject)
+    decided = _decisions(told, inputs["evaluated"].values["winner"]["threshold"])
+    frame = rows.reset_index(drop=True).assign(**{SCORE: told[SCORE], PREDICTION: decided})
+    return judge_hand_over_plainly(frame, section, workspace, subject)
 
 
-def _decisions(frame: pd.DataFrame, threshold: float | None) -> pd.Series[Any]:
+def _decisions(told: pd.DataFrame, threshold: float | None) -> pd.Series[Any]:
+    """Return what is decided by the scores, with each row's own line where groups have some."""
     if threshold is None:
-        return frame[SCORE]
-    return (frame[SCORE] >= frame.get(LINE, threshold)).astype(int)
+        return told[SCORE]
+    return (told[SCORE] >= told.get(LINE, threshold)).astype(int)
 
 
 def _predicted(inputs: dict[str, StageInput], workspace: Workspace) -> DataFrame:

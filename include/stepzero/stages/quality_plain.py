@@ -26,8 +26,10 @@ _METRICS: dict[str, Callable[..., Any]] = {
     "max": np.max,
     "mean": np.mean,
     "sum": np.sum,
-    "standard_deviation": np.std,
 }
+_ADDED = {"mean", "sum"}
+"""In which order fractions are added shows in the last digit; whole numbers are added without an error."""
+_EXACT = 2.0**53
 
 
 def judge_plainly(frame: pd.DataFrame, rules: Sequence[Any]) -> tuple[list[Finding], Counts] | None:
@@ -36,7 +38,7 @@ def judge_plainly(frame: pd.DataFrame, rules: Sequence[Any]) -> tuple[list[Findi
     That is so where a rule is no plain arithmetic or chooses rows by SQL, where it names a column that is not there or
     whose values are not all finite numbers, and where there is no row.
     """
-    if frame.empty or not all(_is_plain(frame, rule) for rule in rules):
+    if frame.empty or not could_be_plain(rules) or not all(_is_plain(frame, rule) for rule in rules):
         return None
     rows, good = list[RowRule](), dict[str, Any]()
     for number, rule in enumerate(rules, start=1):
@@ -56,19 +58,35 @@ def judge_plainly(frame: pd.DataFrame, rules: Sequence[Any]) -> tuple[list[Findi
     return findings, Counts(rows=len(frame), quarantined=int(condemned.sum()))
 
 
+def could_be_plain(rules: Sequence[Any]) -> bool:
+    """Tell whether rows in memory could be enough for rules of these kinds, before any row is read."""
+    kinds = (spec.SizeRule, spec.CompleteRule, spec.OneOfRule, spec.BetweenRule)
+    return bool(rules) and all(
+        not getattr(rule, "where", None)
+        and (isinstance(rule, kinds) or (isinstance(rule, spec.MetricRule) and rule.rule in _METRICS))
+        for rule in rules
+    )
+
+
 def _is_plain(frame: pd.DataFrame, rule: Any) -> bool:
-    if getattr(rule, "where", None):
-        return False
     if isinstance(rule, spec.CompleteRule):
         return all(name in frame and bool(frame[name].notna().all()) for name in rule.columns)
     if isinstance(rule, spec.OneOfRule):
         return all(type(value) in {int, float} for value in rule.values) and _is_finite(frame, rule.column)
-    numeric = isinstance(rule, spec.BetweenRule) or (isinstance(rule, spec.MetricRule) and rule.rule in _METRICS)
-    return isinstance(rule, spec.SizeRule) or (numeric and _is_finite(frame, rule.column))
+    if isinstance(rule, spec.SizeRule):
+        return True
+    return _is_finite(frame, rule.column) and (rule.rule not in _ADDED or _adds_exactly(frame[rule.column]))
 
 
 def _is_finite(frame: pd.DataFrame, name: str) -> bool:
-    return name in frame and frame[name].dtype.kind in "iuf" and bool(np.isfinite(frame[name]).all())
+    if name not in frame or not isinstance(frame[name].dtype, np.dtype):
+        return False
+    return frame[name].dtype.kind in "iuf" and bool(np.isfinite(frame[name]).all())
+
+
+def _adds_exactly(column: pd.Series[Any]) -> bool:
+    values = column.to_numpy(dtype=np.float64)
+    return bool((values == np.round(values)).all()) and float(np.abs(values).sum()) < _EXACT
 
 
 def _good(frame: pd.DataFrame, rule: Any) -> Any:
@@ -76,6 +94,8 @@ def _good(frame: pd.DataFrame, rule: Any) -> Any:
     if isinstance(rule, spec.CompleteRule):
         return np.ones(len(frame), dtype=bool)
     values = frame[rule.column].to_numpy()
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)
     if isinstance(rule, spec.OneOfRule):
         return np.isin(values, rule.values)
     low = -np.inf if rule.at_least is None else rule.at_least

@@ -63,7 +63,7 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
         values={"intervals": parts[0][2] if enough else [], "labels_ripe": enough, "labels_reach": reach},
         picture=_picture("Windows with ripe labels", fallen, section.metric) if fallen else None,
         alt=f"{section.metric} window by window, with reference and threshold",
-        note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction."
+        note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction. {_SURELY}"
         + (_PROMISED if len(parts) > enough else ""),
     )
     return result_of(seen, workspace)
@@ -100,6 +100,7 @@ def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], worksp
     return result_of(seen, workspace)
 
 
+_SURELY = "A window is surely worse where it is beyond the threshold, and its whole interval beyond the reference."
 _PROMISED = " The expected F1 is what the scores themselves promise; it is blind to a change of what features mean."
 
 
@@ -210,7 +211,8 @@ def _finding(name: str, fallen: Fallen, interval: dict[str, float] | None, sever
     between = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
     sign = sign_of(name)
     worse, least = ("below", "at least") if sign > 0 else ("above", "at most")
-    times = f"{worse} in {fallen.over} of {len(fallen.values)}"
+    surely = "" if fallen.highs is None else "surely "
+    times = f"{surely}{worse} in {fallen.over} of {len(fallen.values)}"
     return Finding(
         rule=name,
         column=None,

@@ -101,7 +101,9 @@ def _common_variables() -> dict[str, str]:
 def _python_path() -> str:
     """Return where services find our packages, then those of whoever called `up`; Airflow itself adds our plugins."""
     ours = [str(include_folder()), str(include_folder().parent / "plugins")]
-    yours = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in ours]
+    # Services run in a folder of their own.
+    told = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    yours = [path for path in told if path not in ours]
     return os.pathsep.join([ours[0], *yours])
 
 
