@@ -64,7 +64,7 @@ def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) ->
     rows = small(20).assign(_row_id=[str(number % 10) for number in range(20)])
     scores = pd.DataFrame({"_row_id": rows["_row_id"], "score": [number % 10 / 10 for number in range(20)]})
 
-    def judged(*rules: dict[str, Any], scored: pd.DataFrame = scores) -> StageResult:
+    def judged(*rules: dict[str, Any], scored: pd.DataFrame = scores, rows: pd.DataFrame = rows) -> StageResult:
         folder = f"made-{gate.runs}"
         outputs = {
             "prepared": {"test": write_frame(gate.store, f"{folder}/test", rows, producer="prepare")},
@@ -95,6 +95,14 @@ def test_predictions_are_judged_beside_the_rows_that_they_are_for(gate: Gate) ->
     strict = judged({"rule": "mean", "column": "prediction", "at_most": 0.0}, scored=scores.assign(threshold=2.0))
     assert strict.verdict is not None
     assert strict.verdict.outcome is Outcome.PASS, "each row by the threshold of its own group, where there is one"
+    no_one = {"rule": "compliance", "name": "nobody", "predicate": "prediction = 0"}
+    by_spark = judged(no_one, scored=scores.assign(threshold=2.0))
+    assert by_spark.verdict is not None
+    assert by_spark.verdict.outcome is Outcome.PASS, "where rules need Spark, too"
+    half = {"rule": "mean", "column": "prediction", "at_least": 0.5, "at_most": 0.5}
+    feature = judged(half, rows=rows.assign(threshold=1000.0))
+    assert feature.verdict is not None
+    assert feature.verdict.outcome is Outcome.PASS, "a feature of that name is no threshold"
     lost = judged({"rule": "complete", "columns": ["score"]}, scored=scores[scores["_row_id"] != "3"])
     assert lost.verdict is not None
     assert lost.verdict.outcome is Outcome.FAIL
