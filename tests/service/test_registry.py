@@ -173,6 +173,28 @@ def test_two_processes_that_register_at_once_make_one_version(world: World, trac
     assert len(logged_models(tracking, world.name)) == 1
 
 
+def test_what_another_process_links_a_moment_before_is_linked(
+    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    asked, linked = MlflowClient.log_outputs, []
+
+    def twice(*arguments: Any, **settings: Any) -> None:
+        asked(*arguments, **settings)
+        linked.append(True)
+        asked(*arguments, **settings)
+
+    monkeypatch.setattr(MlflowClient, "log_outputs", twice)
+    registered = world.stage("register", world.plan("first"), world.evaluated(BOTH))
+    assert registered.values["version"] == "1"
+    assert linked, "the other process came first"
+    (model,) = logged_models(tracking, world.name)
+    assert [one.model_id for one in tracking.client.get_run(model.source_run_id).outputs.model_outputs] == [
+        model.model_id
+    ]
+
+
 def _register(world: World, plan: Any, inputs: Any, number: int, queue: Any) -> None:
     world.tries += 100 * (number + 1)
     queue.put(world.stage("register", plan, inputs).values["version"])

@@ -7,14 +7,16 @@ lead from a model to its data, and from a data set to the runs that took it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from stepzero.adapters.tracking import Tracking
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +49,43 @@ def link_inputs(tracking: Tracking, run_id: str, taken: Sequence[DataSet]) -> No
         for one in taken
     ]
 
-    def link(client: MlflowClient) -> None:
+    def missing(client: MlflowClient) -> list[DatasetInput]:
         known = client.get_run(run_id).inputs
         there = {(one.dataset.name, one.dataset.digest) for one in (known.dataset_inputs if known else [])}
-        missing = [one for one in inputs if (one.dataset.name, one.dataset.digest) not in there]
-        if missing:
-            client.log_inputs(run_id, datasets=missing)
+        return [one for one in inputs if (one.dataset.name, one.dataset.digest) not in there]
 
-    tracking.ask("linking data sets", link)
+    def link(client: MlflowClient, wanted: list[DatasetInput]) -> None:
+        client.log_inputs(run_id, datasets=wanted)
+
+    tracking.ask("linking data sets", lambda client: _linked(client, missing, link))
 
 
 def link_output(tracking: Tracking, run_id: str, model_id: str) -> None:
     """Name a logged model as what a run produced; again without effect where that was done before."""
     from mlflow.entities import LoggedModelOutput
 
-    def link(client: MlflowClient) -> None:
+    def missing(client: MlflowClient) -> list[LoggedModelOutput]:
         known = client.get_run(run_id).outputs
         there = {one.model_id for one in (known.model_outputs if known else [])}
-        if model_id not in there:
-            client.log_outputs(run_id, models=[LoggedModelOutput(model_id=model_id, step=0)])
+        return [] if model_id in there else [LoggedModelOutput(model_id=model_id, step=0)]
 
-    tracking.ask("linking a model", link)
+    def link(client: MlflowClient, wanted: list[LoggedModelOutput]) -> None:
+        client.log_outputs(run_id, models=wanted)
+
+    tracking.ask("linking a model", lambda client: _linked(client, missing, link))
+
+
+def _linked(
+    client: MlflowClient, missing: Callable[[MlflowClient], list[T]], link: Callable[[MlflowClient, list[T]], None]
+) -> None:
+    """Link what is missing; the server refuses what another process links at the same moment, and then it is there."""
+    from mlflow.exceptions import RestException
+
+    wanted = missing(client)
+    if not wanted:
+        return
+    try:
+        link(client, wanted)
+    except RestException:
+        if missing(client):
+            raise
