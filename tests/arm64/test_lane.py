@@ -44,7 +44,8 @@ def test_every_locked_package_can_be_imported(started: Flows) -> None:
     names = {name for lock in LOCKS for name in locked(lock.read_text(encoding="utf-8"), "aarch64")}
     seen = {entry.partition(":")[0] for entry in report["imported"]} | set(report["without_module"])
     assert report["failed"] == {}
-    assert seen == names
+    assert seen == set(report["pinned"])
+    assert names <= seen, "a Python before 3.11.3, as Debian's is, needs async-timeout besides"
     assert report["versions"] == report["pinned"]
 
 
