@@ -82,7 +82,7 @@ def fired(column: DriftColumn, values: Any, day: Any, limits: dict[str, float], 
         column,
         column.total,
         counts.reshape(days, column.bins).astype(np.float64),
-        excess=excess_of(column, values, day),
+        excess=excess_of(column, values, day) if "wasserstein" in limits else 0.0,
     )
     fires = np.zeros(days, dtype=bool)
     for name, limit in limits.items():
@@ -93,11 +93,8 @@ def fired(column: DriftColumn, values: Any, day: Any, limits: dict[str, float], 
 
 
 def excess_of(column: DriftColumn, values: Any, day: Any) -> Any:
-    """Return `DriftColumn.excess` of each day, all days at once."""
-    if column.kind != "number":
-        return 0.0
-    far = column.reach(values.to_numpy(dtype=np.float64))
-    return np.bincount(day, weights=np.nan_to_num(far)) / ROWS / column.spread
+    """Return `DriftColumn.excess` of each day."""
+    return values.groupby(day).apply(column.excess).to_numpy()
 
 
 def quiet_rows(days: int, generator: np.random.Generator) -> pd.DataFrame:

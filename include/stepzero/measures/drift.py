@@ -112,7 +112,10 @@ class DriftColumn:
 
     def count(self, values: pd.Series[Any], weight: Floats | None = None) -> Floats:
         """Return how many values, or how much weight, lies in each bin."""
-        return np.bincount(self.places_of(values), weights=weight, minlength=self.bins).astype(np.float64)
+        return self._counted(self.places_of(values), weight)
+
+    def _counted(self, bins: npt.NDArray[np.int64], weight: Floats | None) -> Floats:
+        return np.bincount(bins, weights=weight, minlength=self.bins).astype(np.float64)
 
     def excess(self, values: pd.Series[Any], weight: Floats | None = None) -> float:
         """Return what a window's bins do not tell of its Wasserstein distance from the reference, in spreads.
@@ -130,13 +133,8 @@ class DriftColumn:
         lies = np.where(single & np.isfinite(numbers), numbers, told)
         if (lies == told).all():
             return 0.0
-        weights = np.ones(len(values)) if weight is None else weight
-        exact = stats.wasserstein_distance(places, lies, self.total, weights) / self.spread
-        return float(exact - _area(self, self.total, self.count(values, weights)))
-
-    def reach(self, numbers: Floats) -> Floats:
-        """Return how far each number lies beyond the reference's ends, in the column's own unit."""
-        return np.maximum(numbers - self.edges[-1], 0.0) + np.maximum(self.edges[0] - numbers, 0.0)
+        exact = stats.wasserstein_distance(places, lies, self.total, weight) / self.spread
+        return float(exact - _area(self, self.total, self._counted(bins, weight)))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
