@@ -190,11 +190,15 @@ def try_burst(project: Project, rivals: Rivals) -> list[dict[str, Any]]:
     wait_for("claims", lambda: set(names) <= set(owners_of(rivals.store)), seconds=CLAIM_SECONDS, every=1)
     seconds = round(time.monotonic() - landed)
     owners = {name: runs for name, runs in owners_of(rivals.store).items() if name in names}
+    return [burst_row("objects", len(project.new_runs(before)), seconds, owners)]
+
+
+def burst_row(what: str, started: int, seconds: float, owners: dict[str, list[str]]) -> dict[str, Any]:
+    """Return the row of a burst, of which each file must have one owner."""
     assert all(len(runs) == 1 for runs in owners.values()), "claimed twice"
     by = {run for runs in owners.values() for run in runs}
-    told = {"claimed": len(owners), "by runs": len(by)}
-    name = f"{BURST} objects in a burst, triggerer and scheduler killed -9 in their midst"
-    return [row(name, len(project.new_runs(before)), seconds, **told)]
+    name = f"{BURST} {what} in a burst, triggerer and scheduler killed -9 in their midst"
+    return row(name, started, seconds, **{"claimed": len(owners), "by runs": len(by)})
 
 
 def known_runs(project: Project, dag: str = DAG) -> set[str]:

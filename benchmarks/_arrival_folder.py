@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _arrival_cases import BURST, CLAIM_SECONDS, KILLED, ROWS, known_runs, owners_of, row
+from _arrival_cases import BURST, CLAIM_SECONDS, KILLED, ROWS, burst_row, known_runs, owners_of, row
 from _endpoint_project import LOCAL_DAG, LOCAL_POLL_SECONDS, WAITING_DAG, Project
 
 from stepzero.adapters.store import Store
@@ -66,11 +66,7 @@ def _burst(project: Project, landing: Path) -> dict[str, Any]:
         (landing / name).write_bytes(ROWS + f"# {name}\n".encode())
         time.sleep(0.2)
     owners = _await_claims(project, LOCAL_DAG, names)
-    assert all(len(runs) == 1 for runs in owners.values()), "claimed twice"
-    by = {run for runs in owners.values() for run in runs}
-    name = f"{BURST} local files in a burst, triggerer and scheduler killed -9 in their midst"
-    told = {"claimed": len(owners), "by runs": len(by)}
-    return row(name, len(project.new_runs(known, LOCAL_DAG)), round(time.monotonic() - began), **told)
+    return burst_row("local files", len(project.new_runs(known, LOCAL_DAG)), round(time.monotonic() - began), owners)
 
 
 def _waited_for(project: Project) -> dict[str, Any]:

@@ -68,13 +68,11 @@ class _Pickler(pickle.Pickler):
 
 def _with_one_word(part: Any) -> Any:
     """Return a part of a reduced object: a word, words in a row, or attributes by name."""
-    if type(part) is str:
-        return sys.intern(part)
     if type(part) is tuple:
         return tuple(map(_with_one_word, part))
     if type(part) is dict:
         return {_word(name): _word(value) for name, value in part.items()}
-    return part
+    return _word(part)
 
 
 def _word(value: Any) -> Any:
