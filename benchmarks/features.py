@@ -18,7 +18,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ def join_feast(feast: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def open_feast(folder: Path, path: Path) -> Any:
+def open_feast(folder: Path, path: Path, *, key: str = "record", values: Sequence[str] = FEATURES) -> Any:
     """Return Feast's store over one Parquet file, as its documentation sets it up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -209,9 +209,9 @@ def open_feast(folder: Path, path: Path) -> Any:
             offline_store={"type": "dask"},
             entity_key_serialization_version=3,
         )
-        entity = Entity(name="record", join_keys=["record"], value_type=ValueType.INT64)
+        entity = Entity(name=key, join_keys=[key], value_type=ValueType.INT64)
         source = FileSource(path=str(path), timestamp_field="event", created_timestamp_column="known")
-        fields = [Field(name="record", dtype=Int64), *(Field(name=name, dtype=Float64) for name in FEATURES)]
+        fields = [Field(name=key, dtype=Int64), *(Field(name=name, dtype=Float64) for name in values)]
         store = FeatureStore(config=config)
         store.apply([entity, FeatureView(name="toy", entities=[entity], schema=fields, source=source)])
     return store

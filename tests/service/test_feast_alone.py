@@ -11,36 +11,20 @@ import pandas as pd
 
 from stepzero.learning.as_known import as_known
 from support.features import DAY, GROUP, history_of, rows_of
+from support.modules import load_module
+from support.stack import ROOT
+
+bench = load_module(ROOT / "benchmarks" / "features.py")
 
 
 class Feast:
     """Feast alone, on a history as it is: what one gets without our join."""
 
     def __init__(self, folder: Path, history: pd.DataFrame) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-            from feast.types import Int64
-
-            times = {name: pd.to_datetime(history[name], unit="s", utc=True) for name in ("event", "known")}
-            history.assign(**times).to_parquet(folder / "history.parquet")
-            config = RepoConfig(
-                project="alone",
-                provider="local",
-                registry=str(folder / "registry.db"),
-                online_store={"type": "sqlite", "path": str(folder / "online.db")},
-                offline_store={"type": "dask"},
-                entity_key_serialization_version=3,
-            )
-            policy = Entity(name="policy", join_keys=["policy"], value_type=ValueType.INT64)
-            source = FileSource(
-                path=str(folder / "history.parquet"), timestamp_field="event", created_timestamp_column="known"
-            )
-            fields = [Field(name="policy", dtype=Int64), Field(name="value", dtype=Int64)]
-            view = FeatureView(name="toy", entities=[policy], schema=fields, source=source)
-            self.store = FeatureStore(config=config)
-            self.store.apply([policy, view])
         self.path = folder / "history.parquet"
+        times = {name: pd.to_datetime(history[name], unit="s", utc=True) for name in ("event", "known")}
+        history.assign(**times).to_parquet(self.path)
+        self.store = bench.open_feast(folder, self.path, key="policy", values=("value",))
 
     def join(self, rows: pd.DataFrame) -> pd.DataFrame:
         asked = pd.DataFrame(
