@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import inspect
 import json
 import shutil
@@ -12,6 +13,9 @@ from typing import Any
 from stepzero.core.digests import digest_file, digest_json, digest_sources
 from stepzero.core.errors import InputError, bare
 from stepzero.spec.load import home_folder
+
+DIGITS = 12
+"""Of a digest that says what a part was made by."""
 
 
 class Kept:
@@ -59,7 +63,7 @@ class Kept:
         return self._path(part).is_file()
 
     def _path(self, part: str, made_by: Sequence[Any] = ()) -> Path:
-        digest = f"-{digest_json([_told(one) for one in made_by])[:12]}" if made_by else ""
+        digest = f"-{digest_json([_told(one) for one in made_by])[:DIGITS]}" if made_by else ""
         return self.folder / f"{_file_name(part)}{digest}.json"
 
     def get(self, part: str, compute: Callable[[], Any], *, made_by: Sequence[Any] = (), kind: str = "") -> Any:
@@ -78,8 +82,7 @@ class Kept:
         if path.is_file():
             print(f"{part}: kept from before", flush=True)
             return json.loads(path.read_text(encoding="utf-8"))
-        other = self.taken / f"{_file_name(part)}.json" if self.taken else None
-        earlier = json.loads(other.read_text(encoding="utf-8")) if other and other.is_file() else None
+        earlier = self._earlier(part)
         if earlier is not None and kind in self.proven:
             print(f"{part}: taken over", flush=True)
             return _keep(path, earlier)
@@ -93,6 +96,16 @@ class Kept:
             )
         self.proven |= {kind} if earlier is not None else set()
         return found
+
+    def _earlier(self, part: str) -> Any:
+        """Return what the folder to take from holds of a part, whatever made it; the newest of several."""
+        if self.taken is None:
+            return None
+        name = _file_name(part)
+        made = self.taken.glob(f"{glob.escape(name)}-{'[0-9a-f]' * DIGITS}.json")
+        there = [path for path in (self.taken / f"{name}.json", *made) if path.is_file()]
+        newest = max(there, key=lambda path: path.stat().st_mtime, default=None)
+        return json.loads(newest.read_text(encoding="utf-8")) if newest else None
 
 
 def _file_name(part: str) -> str:

@@ -56,7 +56,8 @@ def test_parts_are_taken_over_where_one_of_their_kind_comes_again(benchmark_file
     earlier = tmp_path / "earlier"
     earlier.mkdir()
     for number in (1, 2):
-        (earlier / f"fold_{number},_tree.json").write_text(f'{{"score": {number / 3!r}}}', encoding="utf-8")
+        maker = "" if number == 1 else "-0123456789ab"
+        (earlier / f"fold_{number},_tree{maker}.json").write_text(f'{{"score": {number / 3!r}}}', encoding="utf-8")
         (earlier / f"fold_{number},_wood.json").write_text('{"score": 0.5}', encoding="utf-8")
     taking = kept(benchmark_file, taken=earlier)
     assert taking.get("fold 1, tree", lambda: made(1), made_by=[made], kind="tree") == made(1)
