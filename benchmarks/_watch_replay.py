@@ -48,7 +48,12 @@ def chance_once() -> None:
     watch_drift.columns_picture = watch_model.values_picture = lambda *_: b""  # type: ignore[assignment]
     drift.column_thresholds = _once(  # type: ignore[assignment]
         drift.column_thresholds,
-        lambda columns, length, rows, rule: (*columns, length, rows, repr(rule)),
+        lambda columns, length, rows, rule: (
+            *(part for name, column in columns.items() for part in (name, column.blocks.tobytes())),
+            length,
+            rows,
+            repr(rule),
+        ),
     )
     two_samples.chance_threshold = _once(  # type: ignore[assignment]
         two_samples.chance_threshold,
@@ -59,6 +64,7 @@ def chance_once() -> None:
         lambda value, rows, size, length, rule: (
             value.__qualname__,
             *rows.columns,
+            float(np.nansum(rows.select_dtypes("number").to_numpy())),
             len(rows),
             size,
             length,

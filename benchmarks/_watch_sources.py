@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stepzero.generators.transactions import generate
+
 SECONDS = 86_400
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 TYPES = ("fuel", "grocery", "online", "travel")
@@ -32,8 +34,8 @@ class Source:
 
     name: str
     data: Path
-    read: Callable[[Path, int], dict[int, pd.DataFrame]]
-    """From the file and the rows of a day to days."""
+    read: Callable[[Path, int, int], dict[int, pd.DataFrame]]
+    """From the file, the rows of a day and the number of the stretch to days; stretch 0 is the file."""
     rows: int
     """Of a day, if nothing else is asked for."""
     features: dict[str, str]
@@ -102,9 +104,14 @@ WARM, LAST = 10, 183
 """Days that only serve as history, and days that the data have."""
 
 
-def read_transactions(path: Path, rows: int) -> dict[int, pd.DataFrame]:
-    """Return a sample of each day's payments with features of what was known before each of them."""
+def read_transactions(path: Path, rows: int, stretch: int) -> dict[int, pd.DataFrame]:
+    """Return a sample of each day's payments with features of what was known before each of them.
+
+    Further stretches are half-years of as many payments that the project's own generator makes, each by its own seed.
+    """
     frame = pd.read_parquet(path)
+    if stretch:
+        frame = generate(rows=len(frame), seed=stretch, days=int(frame["TX_TIME_DAYS"].max()) + 1)
     frame = frame[frame["TX_TIME_DAYS"] <= LAST].sort_values("TX_TIME_SECONDS", kind="stable", ignore_index=True)
     made = featured(frame)
     made["day"] = frame["TX_TIME_DAYS"].to_numpy()
@@ -155,12 +162,12 @@ def within(entity: Any, second: Any, values: Any, since_days: int, until_days: i
 CARDS = {**{f"V{at}": "double" for at in range(1, 29)}, "Amount": "double"}
 
 
-def read_cards(path: Path, rows: int) -> dict[int, pd.DataFrame]:
+def read_cards(path: Path, rows: int, stretch: int) -> dict[int, pd.DataFrame]:
     """Return days of real card payments, drawn without replacement: the file covers two days, so its order is none.
 
-    Frauds are enriched in the file, and so in every day.
+    Frauds are enriched in the file, and so in every day. Further stretches deal the same payments out anew.
     """
-    frame = pd.read_csv(path).sample(frac=1, random_state=7, ignore_index=True)[[*CARDS, "Class"]]
+    frame = pd.read_csv(path).sample(frac=1, random_state=7 + stretch, ignore_index=True)[[*CARDS, "Class"]]
     days = {day: frame.iloc[day * rows : (day + 1) * rows].reset_index(drop=True) for day in range(len(frame) // rows)}
     second = {day: np.linspace(0, SECONDS - 1, rows) + day * SECONDS for day in days}
     return {day: part.assign(_split_time=second[day], day=day) for day, part in days.items()}

@@ -1,14 +1,20 @@
 """Faults injected into days of payments: which monitor caught each, how soon, and what the triage decided.
 
     python benchmarks/watch_matrix.py [--source transactions|cards] [--data FILE] [--rows 1000] [--minutes 11]
+                                      [--stretches 3]
 
 `transactions`: simulated payments of half a year become features of a customer's and a terminal's past; a model learns
 from the first two months. `cards`: real card payments, dealt out to days at random, for the file covers two of them; a
 model learns from the first half. The days that follow are sent, one by one, through the endpoint's own application and
-its capture, with labels seven days later. First the untouched days: what fires there is a false alarm, counted against
-the declared budget. Then each fault begins on the same day, in a copy of the store, and the watch of each day after it
-says what it saw; what the same day without the fault fires, too, caught nothing. Rows of a day are a sample; clocks are
-replayed, not waited for. What is done is kept: ended in the middle, it goes on there (`--anew` begins again). The last
+its capture, with labels seven days later. What reaches the triage on untouched days is a false alarm. Those of
+statistical monitors, warnings too, are counted against the declared budget; what data quality says is told beside it:
+its bounds are declared, and no chance is drawn for them. Each fault begins on the same day, in a copy of the store, and
+the watch of each day after it says what it saw; what the same day without the fault fires, too, caught nothing. Rows of
+a day are a sample; clocks are replayed, not waited for.
+
+`--stretches` watches further quiet stretches, each with a champion and a reference of its own: half-years that the
+project's generator makes by another seed; `cards` deals the same payments out anew. What is known without them is
+printed before they begin. What is done is kept: ended in the middle, it goes on there (`--anew` begins again). The last
 line is JSON; it ends with 1 where a fault's first decision is another one than is wanted.
 """
 
@@ -43,6 +49,7 @@ MEASURED = (
     "stepzero.stages.watch_model",
     "stepzero.stages.triage",
     "stepzero.serving.app",
+    "stepzero.generators.transactions",
 )
 
 
@@ -52,6 +59,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the source's file, where it is elsewhere")
     parser.add_argument("--rows", type=int, help="payments of a day that are sent")
     parser.add_argument("--last-day", type=int, help="of the untouched days that are watched")
+    parser.add_argument("--stretches", type=int, default=0, help="further quiet ones")
     parser.add_argument("--fault-days", type=int, help="days that each fault lasts, and is watched")
     parser.add_argument("--faults", nargs="*", help="some of them only")
     parser.add_argument("--draws", type=int, default=150, help="of chance, per threshold")
@@ -68,13 +76,16 @@ def main() -> None:
     replay = served(parts, asked)
     faults = asked.faults or list(source.faults)
     matrix = {name: parts.get(f"fault {name}", lambda name=name: run_fault(replay, name, asked)) for name in faults}
+    quiet = [quiet_days(replay, parts, asked)]  # in the order of time: what one day leaves behind, the next one knows
     undisturbed(matrix, replay, parts, asked)
     print(table(matrix))
-    quiet = run_quiet(replay, parts, asked.last_day)
     power = parts.get("power", lambda: detected(replay, asked.rows))
     wrong = [name for name, one in matrix.items() if one["first_decision"] != one["wanted"]]
-    told = {"source": asked.source, "rows_a_day": asked.rows, "quiet": quiet, "matrix": matrix, "power": power}
-    print(json.dumps({**told, "wrong": wrong}))
+    told = {"source": asked.source, "rows_a_day": asked.rows, "matrix": matrix, "power": power, "wrong": wrong}
+    print(json.dumps({**told, "quiet": counted(quiet)}), flush=True)
+    for stretch in range(1, asked.stretches + 1):
+        quiet.append(quiet_days(served(parts, asked, stretch), parts, asked, stretch))
+        print(json.dumps({**told, "quiet": counted(quiet)}), flush=True)
     raise SystemExit(1 if wrong else 0)
 
 
@@ -91,31 +102,39 @@ class Parts:
         return self.kept.get(part, compute)
 
 
-def served(parts: Parts, asked: argparse.Namespace) -> Replay:
-    """Return the world in which all untouched days were served; made once."""
-    folder, source = parts.kept.folder / "world", SOURCES[asked.source]
+def served(parts: Parts, asked: argparse.Namespace, stretch: int = 0) -> Replay:
+    """Return the world in which all untouched days of a stretch were served; made once."""
+    name = f"world {stretch}" if stretch else "world"
+    folder, source = parts.kept.folder / name.replace(" ", "_"), SOURCES[asked.source]
 
     def serve() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        days = source.read(asked.data, asked.rows)
+        days = source.read(asked.data, asked.rows, stretch)
         pd.concat(days.values()).to_parquet(folder / "days.parquet", index=False)
         replay = Replay(folder, source, days, draws=asked.draws)
         for day in range(source.learned, max(days) + 1):
             replay.serve(day)
         return max(days)
 
-    last = parts.get("world", serve)
+    parts.get(name, serve)
     rows = pd.read_parquet(folder / "days.parquet")
     days = {int(day): part.reset_index(drop=True) for day, part in rows.groupby("day")}  # type: ignore[call-overload]
-    asked.last_day = min(asked.last_day or last + 1, last + 1)
     return Replay(folder, source, days, draws=asked.draws)
 
 
-def untouched(replay: Replay, parts: Parts, day: int) -> dict[str, Any]:
+def untouched(replay: Replay, parts: Parts, day: int, stretch: int = 0) -> dict[str, Any]:
     """Return what the watch of a day without a fault says."""
-    found: dict[str, Any] = parts.get(f"day {day}", lambda: told(replay.watch(day)))
+    name = f"stretch {stretch} day {day}" if stretch else f"day {day}"
+    found: dict[str, Any] = parts.get(name, lambda: told(replay.watch(day)))
     return found
+
+
+def quiet_days(replay: Replay, parts: Parts, asked: argparse.Namespace, stretch: int = 0) -> dict[int, dict[str, Any]]:
+    """Watch the untouched days of a stretch."""
+    end = max(replay.days) + 1
+    days = range(replay.source.learned + 3, min(asked.last_day or end, end))
+    return {day: untouched(replay, parts, day, stretch) for day in days}
 
 
 def undisturbed(matrix: dict[str, Any], replay: Replay, parts: Parts, asked: argparse.Namespace) -> None:
@@ -131,44 +150,73 @@ def undisturbed(matrix: dict[str, Any], replay: Replay, parts: Parts, asked: arg
         one["fires_without_it"] = sorted({kind for kinds in one["fired_on"].values() for kind in kinds} - set(caught))
 
 
-def run_quiet(replay: Replay, parts: Parts, last: int) -> dict[str, Any]:
-    """Watch untouched days; an alarm is a day on which a monitor fires and did not the day before."""
-    days = {day: untouched(replay, parts, day) for day in range(replay.source.learned + 3, last)}
-    alarms: list[dict[str, Any]] = []
-    decisions = dict.fromkeys(("page", "watch", "retrain", "nothing"), 0)
-    before: set[str] = set()
-    for day, seen in days.items():
-        fired = set(seen["fired"])
-        alarms += [{"day": day, "monitor": name, "said": seen["said"][name]} for name in sorted(fired - before)]
-        before = fired
-        decisions[seen["action"]] += 1
-    low, high = (
-        stats.chi2.ppf([0.025], 2 * len(alarms))[0] / 2 if alarms else 0.0,
-        stats.chi2.ppf(0.975, 2 * len(alarms) + 2) / 2,
-    )
-    per_month = {"value": len(alarms), "low": low, "high": high}
-    per_month = {name: round(float(value) / len(days) * 30, 2) for name, value in per_month.items()}
-    print(f"{len(days)} untouched days: {len(alarms)} false alarms, {per_month} in 30 days; the budget is 1")
-    for one in alarms:
-        print(f"  day {one['day']}: {one['monitor']}: {one['said']}")
+def counted(stretches: list[dict[int, dict[str, Any]]]) -> dict[str, Any]:
+    """Count what reached the triage on untouched days: that of statistical monitors against the budget."""
+    alarms = [alarms_of(days) for days in stretches]
+    days = sum(map(len, stretches))
+    by_chance = [[one for one in found if not is_declared(one["kind"])] for found in alarms]
+    per_month = in_30_days([len(found) for found in by_chance], days)
+    print(f"{days} untouched days: {sum(map(len, by_chance))} false alarms, {per_month} in 30 days; the budget is 1")
+    for number, found in enumerate(alarms):
+        for one in found:
+            print(f"  stretch {number}, day {one['day']}: {one['kind']}: {one['said']}")
+    actions = [seen["action"] for one in stretches for seen in one.values()]
     return {
-        "days": len(days),
+        "days": days,
         "budget_in_30_days": 1,
         "in_30_days": per_month,
-        "alarms": alarms,
-        "decisions": decisions,
+        "alarms": by_chance,
+        "by_declared_bounds": [[one for one in found if is_declared(one["kind"])] for found in alarms],
+        "decisions": {action: actions.count(action) for action in ("page", "watch", "retrain", "nothing")},
     }
 
 
+def alarms_of(days: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what of following days begins: a kind of signal that the day before did not have."""
+    alarms: list[dict[str, Any]] = []
+    before: set[str] = set()
+    for day, seen in days.items():
+        new = sorted(set(seen["kinds"]) - before)
+        alarms += [{"day": day, "kind": kind, "said": seen["said"][kind]} for kind in new]
+        before = set(seen["kinds"])
+    return alarms
+
+
+def is_declared(kind: str) -> bool:
+    """Tell whether a signal comes of declared bounds, which are no part of the budget."""
+    return kind.startswith("data_quality: ")
+
+
+def in_30_days(alarms: list[int], days: int) -> dict[str, float]:
+    """Return alarms in thirty days with a 95% interval.
+
+    Of two intervals the wider ends: alarms that come one by one (Garwood, "Fiducial Limits for the Poisson
+    Distribution", 1936), and Student's over stretches, for the days of one share a champion and a reference.
+
+    Args:
+        alarms: Of each stretch; all are equally long.
+        days: Of all stretches together.
+    """
+    total, stretches = sum(alarms), len(alarms)
+    low = float(stats.chi2.ppf(0.025, 2 * total)) / 2 if total else 0.0
+    high = float(stats.chi2.ppf(0.975, 2 * total + 2)) / 2
+    if stretches > 1:
+        half = float(stats.t.ppf(0.975, stretches - 1) * np.std(alarms, ddof=1) * np.sqrt(stretches))
+        low, high = max(min(low, total - half), 0.0), max(high, total + half)
+    named = {"value": total, "low": low, "high": high}
+    return {name: round(float(value) / days * 30, 2) for name, value in named.items()}
+
+
 def told(seen: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a watched day."""
-    fired = [name for name in MONITORS if str(seen[name].verdict.outcome) == "FAIL"]
+    """Return what is kept of a watched day: every signal that reaches the triage, also one of a warning."""
     triage = seen["triage"]
-    kinds = {f"{name}: {signal['kind']}" for name in MONITORS for signal in seen[name].values["signals"]}
+    said: dict[str, str] = {}
+    for name in MONITORS:
+        for signal in seen[name].values["signals"]:
+            said.setdefault(f"{name}: {signal['kind']}", signal["sentence"][:300])
     return {
-        "fired": fired,
-        "kinds": sorted(kinds),
-        "said": {name: seen[name].reference.summary[:300] for name in fired},
+        "kinds": sorted(said),
+        "said": said,
         "action": triage.values["action"],
         "why": triage.reference.summary[:500],
     }

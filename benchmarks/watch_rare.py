@@ -5,9 +5,9 @@
 A model learns generated card payments. Then fresh references of held-out rows are drawn, of the size that a run of the
 use case has, and beside each of them fresh windows with frauds at their true share: three a time, judged as the monitor
 `model_quality` does. First nothing has happened: what fires is a false alarm, told beside the level that the budget of
-the use case leaves to one evaluation, and beside what fires where the windows' own intervals do not count. Then a share
-of the frauds of all three scores like ordinary payments do. Windows with so few frauds that a run would not judge them
-are judged, too. The last line is JSON.
+the use case leaves to one evaluation of the metric (half of the monitor's part; the other is what scores foretell's),
+and beside what fires where the windows' own intervals do not count. Then a share of the frauds of all three scores like
+ordinary payments do. Windows with so few frauds that a run would not judge them are judged, too. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pandas as pd
 from stepzero.generators import generator_for
 from stepzero.learning.window_values import Fallen, chance_loss, columns_of, metric_interval, metric_value
 from stepzero.spec.load import load_use_case
+from stepzero.stages.watch_model import SHARED
 from stepzero.stages.watch_results import rule_of
 
 NAME = "credit_card_fraud"
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8_000, help="labelled rows of a window")
     asked = parser.parse_args()
     monitors: Any = load_use_case(NAME).monitors
-    told: dict[str, Any] = {"level": rule_of(monitors).level, "metric": monitors.model_quality.metric}
+    told: dict[str, Any] = {"level": rule_of(monitors, share=SHARED).level, "metric": monitors.model_quality.metric}
     payments = Payments()
     for lost in LOST:
         fired = [payments.judged(number, asked, lost) for number in range(asked.references)]
@@ -75,7 +76,7 @@ class Payments:
             reference["_label"] == 1, self.base_rate / self.share, (1 - self.base_rate) / (1 - self.share)
         )
         reference = reference.assign(_weight=weight / weight.max(), _block=0)
-        rule, value = rule_of(self.monitors), metric_value(section.metric, None)
+        rule, value = rule_of(self.monitors, share=SHARED), metric_value(section.metric, None)
         middle, limit = chance_loss(value, reference, asked.rows, self.monitors.judged.of, rule)
         fired = np.zeros(2)
         for _ in range(asked.evaluations):

@@ -15,8 +15,9 @@ learned from and was judged on. Each monitor has a verdict and a page among the 
 | attribution drift | other features move the scores |
 | captured skew | requests are unlike the training rows, by declared bounds; it is told, and decides nothing |
 
-Thresholds are no guesses: they are drawn from the reference so that all monitors together give one false alarm in
-thirty days at most. While labels are not ripe, model quality says *not yet*.
+Thresholds are no guesses: they are drawn from the reference so that the monitors of drift and of model quality, all
+together, give one false alarm in thirty days at most. Data quality and captured skew have bounds that are declared in
+the use case, outside that budget. While labels are not ripe, model quality says *not yet*, and what scores foretell.
 
 **What follows**
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,16 @@ from stepzero.core.errors import InputError, SpecError
 from stepzero.core.verdict import Outcome
 from stepzero.execution.watching import window_end
 from stepzero.learning.drift import Rule
+from stepzero.learning.triage import Signal
 from stepzero.learning.window_values import Fallen, judge_metric, metric_value
 from stepzero.spec.load import validate
 from stepzero.spec.monitors import Monitors, RetrainWindow
 from stepzero.spec.use_case import UseCase
+from stepzero.stages import watch_model
 from stepzero.stages.triage import retrain_form
+from stepzero.stages.watch_results import level_of
+from support.modules import load_module
+from support.stack import ROOT
 from support.traffic import DAY, FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
 
 
@@ -59,6 +65,68 @@ def test_quiet_days_are_quiet_and_quality_waits_for_its_labels(traffic: Traffic)
     page = traffic.page(late["model_quality"])
     assert "data:image/png;base64," in page
     assert "average_precision" in page
+
+
+@pytest.mark.parametrize(
+    ("predicted", "days", "shares"),
+    [
+        (True, 12, {"judge_metric": 0.5, "judge_values": 0.5}),
+        (True, 6, {"judge_values": 1}),
+        (False, 12, {"judge_metric": 1}),
+    ],
+)
+def test_what_is_measured_and_what_is_foretold_share_one_part_of_the_budget(
+    predicted: bool, days: int, shares: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = make_traffic(tmp_path, monkeypatch, model_quality={"predicted": predicted})
+    traffic.serve(range(days))
+    levels: dict[str, float] = {}
+
+    def noting(name: str, judge: Any) -> Any:
+        def judged(*arguments: Any, **settings: Any) -> Any:
+            levels[name] = next(one.level for one in arguments if isinstance(one, Rule))
+            return judge(*arguments, **settings)
+
+        return judged
+
+    for name in ("judge_metric", "judge_values"):
+        monkeypatch.setattr(watch_model, name, noting(name, getattr(watch_model, name)))
+    traffic.watch(days - 1, "model_quality")
+    whole = level_of(traffic.use_case.monitors)
+    assert whole == pytest.approx(1 / 30 / 4), "four monitors, one evaluation a day"
+    assert levels == {name: pytest.approx(share * whole) for name, share in shares.items()}
+
+
+def test_quiet_days_are_counted_by_all_that_reaches_the_triage() -> None:
+    """A foretold loss is a warning, and yet an alarm; what breaks declared bounds is counted, but apart."""
+    matrix = load_module(ROOT / "benchmarks" / "watch_matrix.py")
+    foretold = Signal(kind="predicted_loss", sentence="expected_f1 fell")
+    fewer = Signal(kind="volume_drop", sentence="3 rows")
+
+    def day(**signals: list[Signal]) -> dict[str, Any]:
+        seen: dict[str, Any] = {
+            name: SimpleNamespace(values={"signals": [one.to_json() for one in signals.get(name, [])]})
+            for name in matrix.MONITORS
+        }
+        decided = SimpleNamespace(values={"action": "watch"}, reference=SimpleNamespace(summary="why"))
+        return dict(matrix.told({**seen, "triage": decided}))
+
+    days = [day(), day(model_quality=[foretold]), day(model_quality=[foretold], data_quality=[fewer]), day()]
+    found = matrix.counted([dict(enumerate(days * 15)), dict(enumerate([day()] * 60))])
+    assert found["days"] == 120
+    assert [len(one) for one in found["alarms"]] == [15, 0], "what goes on is one alarm"
+    assert found["alarms"][0][0] == {"day": 1, "kind": "model_quality: predicted_loss", "said": "expected_f1 fell"}
+    assert [len(one) for one in found["by_declared_bounds"]] == [15, 0]
+    assert found["in_30_days"]["value"] == 3.75
+    assert found["in_30_days"]["low"] == 0, "all in one of two stretches: nobody knows"
+
+
+def test_the_interval_of_quiet_stretches_is_the_wider_of_two() -> None:
+    matrix = load_module(ROOT / "benchmarks" / "watch_matrix.py")
+    assert matrix.in_30_days([2], 120) == {"value": 0.5, "low": 0.06, "high": 1.81}
+    assert matrix.in_30_days([0, 0, 0, 0], 480) == {"value": 0.0, "low": 0.0, "high": 0.23}
+    assert matrix.in_30_days([2, 2, 2, 2], 480)["high"] == round(15.763 / 16, 2), "alike stretches: single alarms count"
+    assert matrix.in_30_days([8, 0, 0, 0], 480)["high"] == round((8 + 3.182 * 4 * 2) / 16, 2), "else the stretches"
 
 
 def test_a_day_without_a_request_is_an_incident(traffic: Traffic) -> None:

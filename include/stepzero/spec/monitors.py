@@ -28,7 +28,10 @@ class Judged(Section):
 
 
 class FalseAlarms(Section):
-    """The budget that thresholds are calibrated to: over all monitors and columns together."""
+    """The budget that thresholds are calibrated to: over all monitors and columns together.
+
+    Declared bounds (data quality, limits of bias, skew) are no thresholds of chance, and outside it.
+    """
 
     at_most: float = Field(default=1, gt=0)
     days: float = Field(default=30, gt=0)

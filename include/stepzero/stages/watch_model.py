@@ -13,7 +13,7 @@ from stepzero.adapters.registry_records import Registration, read_registration
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult, stage
 from stepzero.learning.attributions import agreement, attributions
-from stepzero.learning.drift import FEWEST_ROWS
+from stepzero.learning.drift import FEWEST_ROWS, Rule
 from stepzero.learning.model import load_model
 from stepzero.learning.triage import LOSS, PREDICTED_LOSS, Signal
 from stepzero.learning.two_samples import BLOCK
@@ -30,6 +30,9 @@ from stepzero.measures.expected import expected_quality
 from stepzero.measures.quality import Finding
 from stepzero.stages.watch_results import Seen, Watched, result_of, rule_of, span_of, unwatched, watched_by, windows_of
 
+SHARED = 0.5
+"""Of the monitor's budget: the measured metric, and the foretold one, where both are judged."""
+
 
 @stage(sections=("monitors",), plan=("champion",))
 def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -42,13 +45,17 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
     threshold = read_registration(workspace.store, use_case.name, version).threshold
     reference = workspace.read_frame(watched.files["scored"])
     ripe = _ripe_windows(collected, version, workspace)
-    enough = len(ripe) >= monitors.judged.at_least
-    parts = [_measured(ripe, reference, threshold, monitors)] if enough else []
-    promised = []
-    if section.predicted and threshold is not None:
-        promised = _foretold(collected, version, reference, threshold, monitors, workspace)
-    reach = threshold is not None and any(_shows_in(ripe, fallen, threshold) for _, fallen, _ in promised)
-    parts += promised
+    promising = (
+        _answered(collected, version, monitors, workspace) if section.predicted and threshold is not None else []
+    )
+    enough, foretells = (len(windows) >= monitors.judged.at_least for windows in (ripe, promising))
+    rule = rule_of(monitors, share=SHARED if enough and foretells else 1.0)
+    parts = [_measured(ripe, reference, threshold, section, rule)] if enough else []
+    reach = False
+    if foretells and threshold is not None:
+        promised = _foretold(promising, reference, threshold, section, rule)
+        reach = _shows_in(ripe, promised[1], threshold)
+        parts.append(promised)
     findings = [finding for finding, _, _ in parts]
     kinds = [LOSS] * enough + [PREDICTED_LOSS] * len(parts)
     fired = [(kind, finding) for kind, (finding, fallen, _) in zip(kinds, parts, strict=False) if fallen.fires]
@@ -64,7 +71,8 @@ def watch_model_quality(use_case: Any, inputs: dict[str, StageInput], workspace:
         picture=_picture("Windows with ripe labels", fallen, section.metric) if fallen else None,
         alt=f"{section.metric} window by window, with reference and threshold",
         note=f"Labels are due {monitors.labels.delay_days:g} days after the prediction. {_SURELY}"
-        + (_PROMISED if len(parts) > enough else ""),
+        + (_PROMISED if foretells else "")
+        + (_HALVED if enough and foretells else ""),
     )
     return result_of(seen, workspace)
 
@@ -101,6 +109,7 @@ def watch_attribution_drift(use_case: Any, inputs: dict[str, StageInput], worksp
 
 
 _SURELY = "A window is surely worse where it is beyond the threshold, and its whole interval beyond the reference."
+_HALVED = " Each of the two has half of the monitor's budget of false alarms."
 _PROMISED = " The expected F1 is what the scores themselves promise; it is blind to a change of what features mean."
 
 
@@ -126,14 +135,15 @@ def _unripe(collected: StageInput, ripe: list[pd.DataFrame], version: str, monit
 Judged = tuple[Finding, Fallen, list[dict[str, float]]]
 
 
-def _measured(ripe: list[pd.DataFrame], reference: pd.DataFrame, threshold: float | None, monitors: Any) -> Judged:
-    section = monitors.model_quality
+def _measured(
+    ripe: list[pd.DataFrame], reference: pd.DataFrame, threshold: float | None, section: Any, rule: Rule
+) -> Judged:
     fallen, intervals = judge_metric(
         section.metric,
         threshold,
         reference,
         ripe,
-        rule_of(monitors),
+        rule,
         smallest=section.smallest,
         confidence=section.confidence,
     )
@@ -142,18 +152,15 @@ def _measured(ripe: list[pd.DataFrame], reference: pd.DataFrame, threshold: floa
 
 
 def _foretold(
-    collected: StageInput, version: str, reference: pd.DataFrame, threshold: float, monitors: Any, workspace: Workspace
-) -> list[Judged]:
-    """Return the F1 that the scores of the newest windows promise; nothing where too few were answered."""
-    windows = _answered(collected, version, monitors, workspace)
-    if len(windows) < monitors.judged.at_least:
-        return []
+    windows: list[pd.DataFrame], reference: pd.DataFrame, threshold: float, section: Any, rule: Rule
+) -> Judged:
+    """Return the F1 that the scores of the newest windows promise."""
 
     def value(rows: Rows) -> float:
         return expected_quality(rows[SCORE], threshold).f1
 
-    fallen = judge_values(value, reference, windows, rule_of(monitors), monitors.model_quality.smallest)
-    return [(_finding("expected_f1", fallen, None, severity="warning"), fallen, [])]
+    fallen = judge_values(value, reference, windows, rule, section.smallest)
+    return _finding("expected_f1", fallen, None, severity="warning"), fallen, []
 
 
 def _shows_in(ripe: list[pd.DataFrame], fallen: Fallen, threshold: float) -> bool:
