@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from _kept import Kept
 
 WHY = {
-    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: what a "
-    "model has never seen it takes for fraud, so that at the true base rate nearly every alarm is false.",
+    "near_miss": "NearMiss keeps those ordinary payments that lie nearest to frauds, and none of the rest: some of "
+    "what a model has never seen scores like a fraud, and at the true base rate the hard frauds drown in it.",
     "smote": "SMOTE puts rows between frauds that are neighbours: a single tree cuts boxes around them that reach "
     "among ordinary payments; many trees, each of other rows, average such boxes away.",
 }

@@ -288,8 +288,12 @@ def show_samplers(rows: pd.DataFrame, sampled: Pooled) -> dict[str, Any]:
     over = gain(rows, sampled["smote × random_forest"], sampled["smote × decision_tree"])
     print(table(lines).to_string())
     for sampler, why in WHY.items():
-        own = [f"{name} {line['f1']['value']:.3f}" for name, line in lines.items() if name.startswith(sampler)]
-        print(f"{sampler}: F1 of {', '.join(own)}. {why}")
+        own = [
+            f"{name} {line['f1']['value']:.3f}, {line['average_precision']['value']:.3f}"
+            for name, line in lines.items()
+            if name.startswith(sampler)
+        ]
+        print(f"{sampler}: F1 and average precision of {'; '.join(own)}. {why}")
     print(f"gain of SMOTE with a forest over SMOTE with a tree: F1 {told(over['f1'])}")
     return {**lines, "smote_forest_over_smote_tree": over}
 
