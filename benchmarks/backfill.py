@@ -33,6 +33,7 @@ from anomalies import Meter
 
 from stepzero.cli.airflow_api import ENDED, AirflowApi
 from stepzero.cli.services.credentials import ADMINISTRATOR, Credentials
+from stepzero.core.errors import ServiceError
 from stepzero.execution.noted import noted_stages
 from stepzero.spec.load import load_use_case
 from stepzero.spec.plan import Batch, HistoryPoint
@@ -43,6 +44,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / NAME
 WINDOW = 35
 FORM = {"samplers": ["none"], "models": ["xgboost"]}
 PATIENCE_SECONDS = 3600
+LOCKED_TRIES = 30
 
 
 def main() -> None:
@@ -169,8 +171,21 @@ def ask_for(airflow: AirflowApi, home: Path, asked: argparse.Namespace, *, backw
         "max_active_runs": 1,
         "dag_run_conf": FORM,
     }
-    airflow.ask("POST", "/backfills", json=body)
+    created(airflow, body)
     (home / "asked").touch()
+
+
+def created(airflow: AirflowApi, body: dict[str, Any]) -> None:
+    """Create a backfill; while another of Airflow's processes writes to SQLite it is refused, and nothing is made."""
+    for left in reversed(range(LOCKED_TRIES)):
+        try:
+            airflow.ask("POST", "/backfills", json=body)
+        except ServiceError as error:
+            if not left or "Database is locked" not in str(error):
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def watch(airflow: AirflowApi, days: int) -> dict[str, dict[str, Any]]:

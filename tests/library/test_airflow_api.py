@@ -54,3 +54,17 @@ def test_a_server_that_stays_silent_is_given_up() -> None:
         "Airflow at http://airflow.invalid: got no answer (timed out). Allowed: a running API server. Do: bin/stepzero "
         "status, then bin/stepzero up"
     )
+
+
+def test_what_the_server_says_of_its_failure_is_told() -> None:
+    made = api(Slow(silent=0))
+    locked = httpx.Response(503, json={"detail": "Database is locked"})
+    made._client = httpx.Client(base_url=made.uri, transport=httpx.MockTransport(lambda _: locked))
+    made._client.headers["Authorization"] = "Bearer token"
+    with pytest.raises(ServiceError) as failed:
+        made.ask("POST", "/backfills", json={})
+    assert str(failed.value) == (
+        "request to Airflow at http://airflow.invalid/backfills: got HTTP 503: Database is locked. Allowed: an API "
+        "server that can answer. Do: try again in a moment; if it stays, read logs/airflow-api-server.log in the home "
+        "folder"
+    )

@@ -113,7 +113,7 @@ class AirflowApi:
         if answer.is_client_error:
             raise _refused(self.uri, path, answer)
         if answer.is_error:
-            raise _silent(self.uri, httpx.HTTPError(f"HTTP {answer.status_code}"))
+            raise _failed(self.uri, path, answer)
         return answer.json()
 
     def _answer(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
@@ -159,16 +159,30 @@ def _no_dag(dag: str, uri: str) -> InputError:
 
 
 def _refused(uri: str, path: str, answer: httpx.Response) -> InputError:
-    try:
-        detail = answer.json().get("detail", answer.text)
-    except ValueError:
-        detail = answer.text
     return InputError(
         f"request to Airflow at {uri}{path}",
-        value=bare(f"HTTP {answer.status_code}: {str(detail)[:300]}"),
+        value=bare(_told(answer)),
         allowed="values that the trigger form takes, and a user who may",
         action="correct the option that is named",
     )
+
+
+def _failed(uri: str, path: str, answer: httpx.Response) -> ServiceError:
+    return ServiceError(
+        f"request to Airflow at {uri}{path}",
+        value=bare(_told(answer)),
+        allowed="an API server that can answer",
+        action="try again in a moment; if it stays, read logs/airflow-api-server.log in the home folder",
+    )
+
+
+def _told(answer: httpx.Response) -> str:
+    """Return status and reason of an answer, as far as it tells one."""
+    try:
+        detail = answer.json().get("detail", answer.text)
+    except (ValueError, AttributeError):
+        detail = answer.text
+    return f"HTTP {answer.status_code}: {str(detail)[:300]}"
 
 
 def _silent(uri: str, error: httpx.HTTPError) -> ServiceError:
