@@ -8,8 +8,9 @@ Two tables of the real world's kind, where the files are there (see `--data`); g
   what the split leaked.
 
 The splits are those of the prepare stage, the model is XGBoost with fixed parameters, untuned. Average precision with
-its bootstrap interval. `--chart FILE` draws both tables. What is done is kept: the same command goes on where it was
-ended. The last line is JSON.
+its interval: whole policies and customers are drawn, however the rows were split, for rows of one are not independent.
+`--chart FILE` draws both tables. What is done is kept: the same command goes on where it was ended. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from stepzero.generators.transactions import generate
 from stepzero.learning.drawing import BLUE, ORANGE, figure, png
 from stepzero.learning.folds import ALL, make_fold
 from stepzero.learning.models import make_algorithm, score_rows
-from stepzero.learning.table import Table, make_table
+from stepzero.learning.table import ENTITY, Table, make_table
 from stepzero.measures.ranking import average_precision
 from stepzero.measures.uncertainty import intervals
 from stepzero.spec.data import Pipeline
@@ -70,6 +71,7 @@ def main() -> None:
     session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")
     claims, payments = asked.data / "auto_claims" / "dataset.csv", _file_of_payments(asked.data)
     modules = ["stepzero.stages.prepare_split", "stepzero.adapters.derived", "stepzero.learning.folds"]
+    modules += ["stepzero.measures.uncertainty"]
     files = [claims, *([payments] if payments else [])]
     kept = Kept(Path(__file__), asked.first, files=files, modules=modules, anew=asked.anew)
     found: dict[str, Any] = {}
@@ -121,7 +123,7 @@ def _ends(axis: Any, ends: dict[str, tuple[dict[str, Any], dict[str, Any]]], nam
 def _claims(session: Any, path: Path, kept: Kept) -> Iterator[tuple[str, Any]]:
     rows = pd.read_csv(path).drop(columns="Unnamed: 0", errors="ignore")
     rows.columns = [name or "line" for name in rows.columns]
-    frame = _identified(session.createDataFrame(rows))
+    frame = _of_entities(_identified(session.createDataFrame(rows)), "policy_id")
 
     def measured(by: str) -> dict[str, Any]:
         use_case = _use_case("fraud", {"by": by, "test": 0.2})
@@ -145,8 +147,8 @@ def _transactions(session: Any, payments: Path | None, first: pd.Timestamp, kept
     shipped = load_use_case("simulated_transactions")
     frame, source = _payments(session, payments, first)
     begin = first.tz_localize("UTC").timestamp()
-    derived = derive(_identified(frame), shipped.prepare).withColumn("second", functions.unix_timestamp("TX_DATETIME"))
-    derived = derived.cache()
+    derived = _of_entities(derive(_identified(frame), shipped.prepare), "CUSTOMER_ID")
+    derived = derived.withColumn("second", functions.unix_timestamp("TX_DATETIME")).cache()
     end = begin + DEVELOPED * DAY
     later = derived.filter((derived.second >= end + DELAY * DAY) & (derived.second < end + (DELAY + FOLLOWING) * DAY))
     developed = derived.filter(derived.second < end).drop("second")
@@ -191,6 +193,11 @@ def _identified(frame: Any) -> Any:
     return frame.withColumn("_row_id", functions.sha2(text_of(frame.columns), 256))
 
 
+def _of_entities(frame: Any, name: str) -> Any:
+    """Say whose row each one is, whether or not a split asks: intervals do."""
+    return frame.withColumn(ENTITY, functions.col(name).cast("string"))
+
+
 def _use_case(target: str, split: dict[str, Any]) -> UseCase:
     data = load_use_case("simulated_transactions").model_dump(mode="json", by_alias=True)
     data |= {"source": None, "prepare": {}, "split": split}
@@ -220,7 +227,8 @@ class _Fitted:
 
 def _measured(table: Table, score: np.ndarray) -> dict[str, float]:
     statistics = {"average_precision": lambda weight: average_precision(table.target, score, weight)}
-    found = intervals(statistics, table.target, table.weight, confidence=0.95, draws=200, seed=7)["average_precision"]
+    options: dict[str, Any] = {"confidence": 0.95, "draws": 200, "seed": 7, "entity": table.entity}
+    found = intervals(statistics, table.target, table.weight, **options)["average_precision"]
     return {**found.to_json(), "share": float(table.target.mean())}
 
 

@@ -47,11 +47,11 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
     bootstrap: int = 500,
     seed: int = 0,
     regression: bool = False,
+    entity: npt.ArrayLike | None = None,
 ) -> Comparison:
     """Compare two models' scores of the same rows; every draw measures both, so common luck cancels out.
 
-    ``f1``, ``precision`` and ``recall`` count a score as positive from 0.5, as the search does; hand in
-    decisions (0 or 1) to compare two thresholds.
+    ``f1``, ``precision`` and ``recall`` count a score as positive from 0.5; hand in decisions to compare thresholds.
 
     Args:
         target: 1 where positive, 0 elsewhere; the number itself where the metric is one of a regression.
@@ -64,15 +64,15 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
         bootstrap: Number of draws.
         seed: Same seed, same interval.
         regression: Whether the target is a number, for a metric of the user's own.
+        entity: Whose row each one is, for whole entities are drawn; None: every row stands for itself.
 
     Raises:
         InputError: The arrays do not fit, or a metric of the user's own has no frame.
         SpecError: The metric cannot be imported.
     """
-    judge = make_metric(metric)
-    numbers = regression or metric in REGRESSIONS
+    judge, numbers = make_metric(metric), regression or metric in REGRESSIONS
     rows = np.asarray(target, dtype=np.float64 if numbers else np.int64)
-    weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)
+    weights = np.asarray(np.ones(len(rows)) if weight is None else weight, dtype=np.float64)
     scores = [np.asarray(score, dtype=np.float64) for score in (challenger, champion)]
     measure = _of_draws(judge) if metric in MEASURES else _row_by_row(judge, weights, frame)
 
@@ -80,9 +80,9 @@ def compare_scores(  # noqa: PLR0913 - four arrays and how to compare them
         new, old = (measure(rows, score, drawn) for score in scores)
         return new - old if judge.greater_is_better else old - new
 
-    options: dict[str, Any] = {"confidence": confidence, "draws": bootstrap, "seed": seed}
-    strata = np.zeros(len(rows)) if numbers else rows
-    found = intervals({"difference": difference}, strata, weights, **options)["difference"]
+    strata, statistics = np.zeros(len(rows)) if numbers else rows, {"difference": difference}
+    options: dict[str, Any] = {"confidence": confidence, "draws": bootstrap, "seed": seed, "entity": entity}
+    found = intervals(statistics, strata, weights, **options)["difference"]
     new, old = (float(np.asarray(measure(rows, score, weights))) for score in scores)
     return Comparison(challenger=new, champion=old, difference=found.value, low=found.low, high=found.high)
 

@@ -147,7 +147,10 @@ def measure(
     seed: int,
     uncorrected: Floats | None = None,
 ) -> dict[str, Interval]:
-    """Return every metric on held-out rows, and Brier scores and cost where they can be told, from the same draws."""
+    """Return every metric on held-out rows, and Brier scores and cost where they can be told, from the same draws.
+
+    Where entities are kept apart, they are drawn: rows of one do not vouch for each other.
+    """
     target = test.target
     measures = _kind_measures(score, threshold, test)
     if uncorrected is not None:
@@ -161,7 +164,7 @@ def measure(
         for name, (function, values) in measures.items()
     }
     options: dict[str, Any] = {"confidence": evaluate.confidence, "draws": evaluate.bootstrap, "seed": seed}
-    return intervals(statistics, test.strata, test.weight, **options)
+    return intervals(statistics, test.strata, test.weight, entity=test.entity, **options)
 
 
 def _kind_measures(score: Floats, threshold: float | Floats | None, test: Table) -> dict[str, tuple[Any, Any]]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stepzero.learning.metrics import MEASURES
 from stepzero.measures.checks import Floats
@@ -59,6 +60,8 @@ class Contest:
     winner: str
     by_rule: bool
     """Whether the declared rule made the winner, because the figures did not."""
+    entities: int | None = None
+    """How many the rows are of, where entities are kept apart."""
 
     @property
     def tied(self) -> list[str]:
@@ -84,7 +87,8 @@ class Contest:
             name: {metric: interval.to_json() for metric, interval in found.items()}
             for name, found in self.figures.items()
         }
-        method = "paired bootstrap on all test rows, two-sided, Holm's correction"
+        drawn = "test rows" if self.entities is None else f"{self.entities} test entities, each with all of its rows"
+        method = f"paired bootstrap on all {drawn}, two-sided, Holm's correction"
         told = {"metric": self.metric, "rows": self.rows, "draws": self.draws, "confidence": self.confidence}
         named = {"best": self.best, "winner": self.winner, "by_rule": self.by_rule, "tied": self.tied}
         rivals = [asdict(rival) for rival in self.rivals]
@@ -109,7 +113,7 @@ def _room(rival: Rival) -> str:
     return f"[{rival.low:+.3f}, {rival.high:+.3f}]"
 
 
-def judge(
+def judge(  # noqa: PLR0913 - predictions and how to compare them
     predicted: Mapping[str, Floats],
     target: Floats,
     *,
@@ -118,6 +122,7 @@ def judge(
     confidence: float = 0.95,
     draws: int = 2_000,
     seed: int = 0,
+    entity: npt.ArrayLike | None = None,
 ) -> Contest:
     """Compare models on the same rows.
 
@@ -129,15 +134,17 @@ def judge(
         confidence: Of intervals; a difference whose adjusted p-value is above one less it is none.
         draws: Of the bootstrap, or more where Holm's correction needs more.
         seed: Same seed, same answer.
+        entity: Whose row each one is: whole entities are drawn. None where every row stands for itself.
     """
     strata, weight = np.zeros(len(target)), np.ones(len(target))
     most = max(draws, draws_for(len(predicted) - 1, confidence))
-    figures = {name: _figures(guess, target, confidence, most, seed) for name, guess in predicted.items()}
+    options: dict[str, Any] = {"draws": most, "seed": seed, "entity": entity}
+    figures = {name: _figures(guess, target, confidence, options) for name, guess in predicted.items()}
     sign = 1.0 if metric in SMALL_IS_GOOD else -1.0
     values = {name: sign * found[metric].value for name, found in figures.items()}
     best = min(values, key=lambda name: values[name])
     statistics = {name: _statistic(metric, target, guess) for name, guess in predicted.items()}
-    drawn = draw_statistics(statistics, strata, weight, draws=most, seed=seed)
+    drawn = draw_statistics(statistics, strata, weight, **options)
     others = [name for name in predicted if name != best]
     found = [
         paired_difference(values[name] - values[best], sign * (drawn[name] - drawn[best]), confidence=confidence)
@@ -153,7 +160,7 @@ def judge(
     winner = next((name for name in tie if name in tied), best)
     return Contest(
         metric=metric, rows=len(target), draws=most, confidence=confidence, figures=figures, best=best, rivals=rivals,
-        winner=winner, by_rule=len(tied) > 1,
+        winner=winner, by_rule=len(tied) > 1, entities=None if entity is None else len(np.unique(entity)),
     )  # fmt: skip
 
 
@@ -180,13 +187,13 @@ def tosses_of_more_rows(one: Floats, other: Floats, target: Floats, *, seed: int
     return {rows: coin_toss(one, other, target, trials=rows, tosses=MORE_TOSSES, seed=seed) for rows in MORE_ROWS}
 
 
-def _figures(guess: Floats, target: Floats, confidence: float, draws: int, seed: int) -> dict[str, Interval]:
+def _figures(guess: Floats, target: Floats, confidence: float, options: Mapping[str, Any]) -> dict[str, Interval]:
     names = (
         REGRESSION_METRICS if (target > 0).all() else tuple(name for name in REGRESSION_METRICS if name != "accuracy")
     )
     statistics = {name: _statistic(name, target, guess) for name in names}
     strata, weight = np.zeros(len(target)), np.ones(len(target))
-    return intervals(statistics, strata, weight, confidence=confidence, draws=draws, seed=seed)
+    return intervals(statistics, strata, weight, confidence=confidence, **options)
 
 
 def _statistic(metric: str, target: Floats, guess: Floats) -> Any:

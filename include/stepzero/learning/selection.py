@@ -2,10 +2,11 @@
 
 Winners are chosen by out-of-fold scores. What is claimed of differences comes from held-out rows, on which
 nothing was chosen: a paired bootstrap, every cell against the promoted one on the same draws, with Holm's
-correction for how many are looked at. The corrected resampled t-test of Nadeau and Bengio (2003) is the other
-usual way; it was not taken, because it would judge fold scores by which the winner was chosen, with as many
-degrees of freedom as folds less one, and assumes them normal where average precision is near 1. The price: the
-statement is about these fitted models on new rows, not about the algorithms on new training rows.
+correction for how many are looked at. Where entities are kept apart, whole entities are drawn. The corrected
+resampled t-test of Nadeau and Bengio (2003) is the other usual way; it was not taken, because it would judge fold
+scores by which the winner was chosen, with as many degrees of freedom as folds less one, and assumes them normal
+where average precision is near 1. The price: the statement is about these fitted models on new rows, not about the
+algorithms on new training rows.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Comparisons:
     draws: int
     confidence: float
     cells: tuple[Compared, ...]
+    entities: int | None = None
+    """How many the rows are of, where entities are kept apart; None where each row stands for itself."""
 
     def sentence(self) -> str:
         """Say in words what the figures allow to say, and nothing more."""
@@ -105,15 +108,18 @@ class Comparisons:
             )
         }
         told = "; ".join(f"{word} {_listed(names)}" for word, names in groups.items() if names)
-        rows = f"{self.rows} held-out rows" + ("" if self.positives is None else f" with {self.positives} positives")
+        rows = f"{self.rows} held-out rows" + ("" if self.entities is None else f" of {self.entities} entities")
+        rows += "" if self.positives is None else f" with {self.positives} positives"
         level = f"{self.confidence:.0%} confidence, Holm's correction for {len(self.cells)} comparisons"
         return f"By {_words(self.metric)} on {rows}, {self.promoted} {told} ({level})."
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON for the dossier."""
         strata = "" if self.positives is None else "stratified "
-        method = f"paired {strata}bootstrap on held-out rows, two-sided, Holm's correction over the table"
-        return {**asdict(self), "method": method, "sentence": self.sentence()}
+        drawn = "held-out rows" if self.entities is None else "held-out entities, each with all of its rows"
+        method = f"paired {strata}bootstrap on {drawn}, two-sided, Holm's correction over the table"
+        told = {name: value for name, value in asdict(self).items() if name != "entities" or value is not None}
+        return {**told, "method": method, "sentence": self.sentence()}
 
 
 def fold_scores(cell: Cell, train: Table, metric: Metric) -> tuple[float, ...]:
@@ -149,7 +155,7 @@ def compare_cells(
     others = [cell for cell in cells if cell is not promoted]
     draws = max(evaluate.bootstrap, draws_for(len(others), evaluate.confidence))
     statistics = {cell.name: _statistic(cell, test, name) for cell in [promoted, *others]}
-    drawn = draw_statistics(statistics, test.strata, test.weight, draws=draws, seed=seed)
+    drawn = draw_statistics(statistics, test.strata, test.weight, draws=draws, seed=seed, entity=test.entity)
     values = {one: float(np.asarray(statistic(test.weight))) for one, statistic in statistics.items()}
     found = [
         paired_difference(
@@ -181,6 +187,7 @@ def compare_cells(
         draws=draws,
         confidence=evaluate.confidence,
         cells=tuple(compared),
+        entities=None if test.entity is None else len(np.unique(test.entity)),
     )
 
 

@@ -242,6 +242,7 @@ class Evaluate(Section):
     threshold: Threshold = Threshold()
     confidence: OpenShare = 0.95
     bootstrap: int = Field(default=500, ge=50, le=10_000)
+    """How often rows are drawn for intervals; whole entities, where the split keeps entities apart."""
     winner: Literal["best", "simplest_within_one_standard_error"] = "best"
     """Both are shown; this one is promoted. Both are chosen by out-of-fold scores."""
     simplest_first: tuple[str, ...] = SIMPLEST_FIRST

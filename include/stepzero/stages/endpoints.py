@@ -17,6 +17,7 @@ from stepzero.core.errors import ServiceError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
+from stepzero.learning.table import ENTITY
 from stepzero.stages.endpoint_calls import Answers, ask_rows, over_http, show_rows
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def ask_endpoint(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
     model = load_model(workspace.store, Reference.from_json(leased["reference"]))
     answers = _ask(use_case, inputs, workspace, test[list(model.features)])
     _must_equal(answers, model.score(test), leased["name"])
-    rows = test[["_row_id", use_case.problem.target]].assign(predicted=answers.scores)
+    kept = [name for name in ("_row_id", ENTITY, use_case.problem.target) if name in test]
+    rows = test[kept].assign(predicted=answers.scores)
     shown = show_rows(rows, use_case.problem.target, use_case.compare.shown, use_case.train.seed)
     for one in shown:
         workspace.log.info("%s predicted %.2f where %g is true", leased["model"], one["predicted"], one["truth"])
