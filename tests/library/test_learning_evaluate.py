@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,20 @@ def test_sentinels_watch_every_sampler_and_pass(done: StageResult) -> None:
     assert told["folds, none"] == "4 of 4 folds made again, each the same to the last bit"
     assert done.verdict is not None
     assert done.verdict.outcome is Outcome.PASS
+
+
+def test_held_out_rows_that_no_class_counts_are_compared_with_what_was_written(
+    bench: Bench, tuned: list[StageResult]
+) -> None:
+    written = bench.prepared.outputs["test"]
+    assert written.rows is not None
+    outputs = {**bench.prepared.outputs, "test": replace(written, rows=written.rows + 1)}
+    prepared = as_input("prepare", StageResult(outputs=outputs))
+    done = bench.run("evaluate", {"prepared": prepared, "tuned": [as_input("tune", tuned[0])]})
+    told = {"observed": str({"rows": written.rows}), "bound": str({"rows": written.rows + 1})}
+    assert done.values["sentinels"][0] == {"name": "held-out counts", "passed": False, **told}
+    assert done.verdict is not None
+    assert done.verdict.outcome is Outcome.FAIL
 
 
 def test_twice_the_same(bench: Bench, tuned: list[StageResult], done: StageResult) -> None:

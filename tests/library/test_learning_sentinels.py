@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from imblearn.over_sampling import RandomOverSampler
+from imblearn.under_sampling import RandomUnderSampler
 
-from stepzero.learning.folds import ALL, Fold, make_fold
+from stepzero.learning.folds import ALL, Fold, make_fold, training_positions
 from stepzero.learning.samplers import SAMPLERS, Resampled
 from stepzero.learning.sentinels import (
+    MakeFold,
     check_counts,
     check_entities,
     check_fold,
@@ -173,6 +175,90 @@ def test_a_transform_that_learns_from_the_target_of_all_rows_is_seen_by_shuffled
         return make_fold(name, table, PIPELINE, "none", 7)
 
     assert not check_shuffled(card_table(), leaky, seed=1).passed
+
+
+def _one_to_ten(leaks: bool) -> MakeFold:
+    """Under-sample to a tenth, as a sampler of somebody's own may: it refuses where more are positive already."""
+
+    def make(name: str, table: Table) -> Fold:
+        if leaks:
+            table.features["Amount"] = table.features["Amount"] + 1e6 * table.target
+        fold = make_fold(name, table, PIPELINE, "none", 7)
+        rows = training_positions(name, table)
+        sampler = RandomUnderSampler(sampling_strategy=0.1, random_state=7)
+        sampler.fit_resample(np.zeros((len(rows), 1)), table.target[rows])
+        source = rows[sampler.sample_indices_]
+        return Fold(
+            name=name, transformer=fold.transformer, resampled=Resampled(source, *_no_synthetic_rows(fold.resampled))
+        )
+
+    return make
+
+
+def _no_synthetic_rows(resampled: Resampled) -> tuple[np.ndarray, np.ndarray]:
+    return resampled.synthetic, resampled.synthetic_target
+
+
+def test_a_sampler_that_refuses_a_fifth_is_tried_with_fewer_positives() -> None:
+    train = card_table()
+    honest = check_shuffled(train, _one_to_ten(leaks=False), seed=1)
+    assert honest.passed
+    assert honest.observed.startswith("with 5.96% positives, ROC AUC 0.")
+    leaky = check_shuffled(train, _one_to_ten(leaks=True), seed=1)
+    assert (leaky.passed, leaky.observed) == (False, "with 5.96% positives, ROC AUC 1.000")
+
+
+def test_a_check_that_cannot_be_made_is_an_alarm() -> None:
+    train = card_table()
+    real = train.target.copy()
+
+    def picky(name: str, table: Table) -> Fold:
+        if not np.array_equal(table.target, real):
+            raise KeyError("positives of yesterday only")
+        return make_fold(name, table, PIPELINE, "none", 7)
+
+    found = check_shuffled(train, picky, seed=1)
+    assert not found.passed
+    assert found.reason().sentence() == (
+        "sentinel shuffled labels: observed not evaluated: the sampler works on the real labels, and fails on shuffled "
+        "ones: KeyError: 'positives of yesterday only', allowed a sampler that works whichever rows are positive"
+    )
+
+
+def test_a_sampler_that_fails_on_the_real_labels_teaches_nothing() -> None:
+    def broken(name: str, table: Table) -> Fold:
+        raise RuntimeError("out of luck")
+
+    found = check_shuffled(card_table(), broken, seed=1)
+    assert found.passed
+    assert found.observed == (
+        "nothing is learned: the sampler fails on the real labels, too: RuntimeError: out of luck"
+    )
+
+
+def test_chance_without_bounds_is_not_passed() -> None:
+    train = card_table()
+    few = train.rows(np.arange(90))
+    found = check_shuffled(few, _honest("none"), seed=1)  # type: ignore[arg-type]
+    assert not found.passed
+    assert found.observed.startswith("not evaluated: with ")
+    assert found.observed.endswith("positives among 31 rows that judge a fold, chance may give any ROC AUC")
+    numbers = few.rows(np.arange(45)).replaced(kind="regression", target=np.linspace(1.0, 2.0, 45))
+    found = check_shuffled(numbers, _honest("none"), seed=1)  # type: ignore[arg-type]
+    assert not found.passed
+    assert "rows that judge a fold, chance may give any correlation" in found.observed
+
+
+def test_rows_that_nobody_counted_are_not_passed() -> None:
+    _, test = _sides()
+    found = check_counts(test, None)
+    assert (found.passed, found.observed) == (
+        False,
+        "not evaluated: the stage that held rows out did not count them",
+    )
+    assert check_counts(test, {"rows": len(test.target)}).passed
+    other = check_counts(test, {"rows": len(test.target) + 1})
+    assert (other.passed, other.observed) == (False, "{'rows': 376}")
 
 
 def _in_time() -> tuple[Table, Table]:

@@ -1,18 +1,20 @@
 """Leak sentinels: checks on every run that nothing of the held-out rows reached the training.
 
-Each returns a `Finding`; together they say whether the figures on untouched rows can be believed.
+Each returns a `Finding`; together they say whether the figures on untouched rows can be believed. A check that could
+not be made is an alarm, and says that it was not evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stepzero.core.errors import StepzeroError
 from stepzero.core.verdict import Reason
 from stepzero.learning.folds import Fold, training_positions
 from stepzero.learning.table import Table
@@ -24,8 +26,8 @@ ALARM = 1e-5
 SIGMAS = 4.5
 """Two-sided distance from chance for that."""
 SECONDS_PER_DAY = 86_400
-SHUFFLED_ROWS = 6_000
-"""Rows that the shuffled-label check is made on at most."""
+SHUFFLED_ROWS, SHUFFLED_POSITIVES = 6_000, 100
+"""Rows that the shuffled-label check is made on at most, or more where so many positives need them."""
 ALONE = "what the fold's own training rows give"
 
 MakeFold = Callable[[str, Table], Fold]
@@ -92,12 +94,20 @@ def check_mean(train: Table, test: Table) -> Finding:
 
 
 def check_counts(test: Table, expected: dict[str, int] | None) -> Finding:
-    """Check that the held-out rows are as many, of each class, as preparation counted."""
-    seen = {"rows": len(test.target)}
+    """Check that the held-out rows are as many, of each class, as preparation counted.
+
+    Args:
+        test: Held-out rows.
+        expected: ``positive`` and ``rows``, or ``rows`` alone, as they were counted before; None: nobody counted.
+    """
+    if expected is None:
+        why = "the stage that held rows out did not count them"
+        return _not_evaluated("held-out counts", why, "a count of held-out rows that was made when they were written")
+    counted = {"rows": len(test.target)}
     if not test.is_regression:
-        seen = {"positive": int(test.target.sum()), **seen}
-    wanted = expected or seen
-    return Finding(name="held-out counts", passed=seen == wanted, observed=str(seen), bound=str(wanted))
+        counted = {"positive": int(test.target.sum()), **counted}
+    seen = {name: counted[name] for name in counted if name in expected}
+    return Finding(name="held-out counts", passed=seen == expected, observed=str(seen), bound=str(expected))
 
 
 def check_rows(train: Table, test: Table, scored: Sequence[pd.DataFrame]) -> Finding:
@@ -205,31 +215,59 @@ def check_shuffled(train: Table, make: MakeFold, *, seed: int) -> Finding:
 
     Labels are drawn anew (a fifth positive, so that chance has narrow bounds), rows are transformed, resampled
     and learned by heart (a full-grown tree), and the validation rows of one fold are scored: the ROC AUC must
-    be chance, whose spread is Mann and Whitney's.
+    be chance, whose spread is Mann and Whitney's. Where the sampler cannot work on so many positives, fewer are
+    drawn, down to the real share. What could not be evaluated has not passed, unless the sampler fails on the
+    real labels, too: then nothing is learned from its rows.
     """
-    from sklearn.tree import DecisionTreeClassifier
-
     if train.is_regression:
         return _check_shuffled_numbers(train, make, seed)
-    small = _shuffled(train, seed)
-    name = str(small.folds[0])
-    try:
-        fold = make(name, small)
-    except (ValueError, RuntimeError, StepzeroError) as error:
-        return Finding(name="shuffled labels", passed=True, observed=f"nothing to learn from: {error}", bound="chance")
+    failed: Exception | None = None
+    for small in _shuffled(train, seed):
+        try:
+            fold = make(str(small.folds[0]), small)
+        except Exception as error:  # noqa: BLE001 - a sampler of somebody's own may raise anything
+            failed = error
+        else:
+            return _learned_by_heart(fold, small, seed)
+    return _failed_when_shuffled(train, make, failed)
+
+
+def _learned_by_heart(fold: Fold, small: Table, seed: int) -> Finding:
+    from sklearn.tree import DecisionTreeClassifier
+
+    target = small.target[fold.validation(small)]
+    positives, negatives = int(target.sum()), int(len(target) - target.sum())
+    pairs = positives * negatives
+    room = SIGMAS * float(np.sqrt((positives + negatives + 1) / (12 * pairs))) if pairs else np.inf
+    if room >= 0.5:
+        why = f"with {positives} positives among {len(target)} rows that judge a fold, chance may give any ROC AUC"
+        return _not_evaluated("shuffled labels", why, "more rows in a fold, or fewer folds")
     rows = fold.training_rows(small)
     tree = DecisionTreeClassifier(random_state=seed).fit(rows.features, rows.target)
-    target = small.target[fold.validation(small)]
-    score = tree.predict_proba(fold.validation_features(small))[:, 1]
-    positives, negatives = int(target.sum()), int(len(target) - target.sum())
-    room = SIGMAS * float(np.sqrt((positives + negatives + 1) / (12 * positives * negatives)))
-    found = roc_auc(target, score)
+    found = roc_auc(target, tree.predict_proba(fold.validation_features(small))[:, 1])
+    usual = int(small.target.sum()) == len(small.target) // 5
     return Finding(
         name="shuffled labels",
         passed=abs(found - 0.5) <= room,
-        observed=f"ROC AUC {found:.3f}",
+        observed=f"ROC AUC {found:.3f}" if usual else f"with {small.target.mean():.2%} positives, ROC AUC {found:.3f}",
         bound=f"{0.5 - room:.3f} to {0.5 + room:.3f}",
     )
+
+
+def _failed_when_shuffled(train: Table, make: MakeFold, failed: Exception | None) -> Finding:
+    """Say what it means that no shuffled labels could be resampled: on the real ones the same sampler is tried."""
+    try:
+        make(str(train.folds[0]), train)
+    except Exception as error:  # noqa: BLE001 - likewise
+        told = f"nothing is learned: the sampler fails on the real labels, too: {type(error).__name__}: {error}"
+        return Finding(name="shuffled labels", passed=True, observed=told, bound="chance")
+    why = f"the sampler works on the real labels, and fails on shuffled ones: {type(failed).__name__}: {failed}"
+    return _not_evaluated("shuffled labels", why, "a sampler that works whichever rows are positive")
+
+
+def _not_evaluated(name: str, why: str, bound: str) -> Finding:
+    """Return an alarm: whoever did not look has not seen that all is well."""
+    return Finding(name=name, passed=False, observed=f"not evaluated: {why}", bound=bound)
 
 
 def _check_shuffled_numbers(train: Table, make: MakeFold, seed: int) -> Finding:
@@ -243,10 +281,14 @@ def _check_shuffled_numbers(train: Table, make: MakeFold, seed: int) -> Finding:
     small = train.rows(np.sort(generator.permutation(len(train.target))[:SHUFFLED_ROWS]))
     small = small.replaced(target=generator.permutation(small.target), weight=np.ones(len(small.target)))
     fold = make(str(small.folds[0]), small)
+    judged = fold.validation(small)
+    room = SIGMAS / float(np.sqrt(max(len(judged) - 1, 1)))
+    if room >= 1:
+        why = f"with {len(judged)} rows that judge a fold, chance may give any correlation"
+        return _not_evaluated("shuffled target", why, "more rows in a fold, or fewer folds")
     rows = fold.training_rows(small)
     tree = DecisionTreeRegressor(random_state=seed).fit(rows.features, rows.target)
-    target, predicted = small.target[fold.validation(small)], tree.predict(fold.validation_features(small))
-    room = SIGMAS / float(np.sqrt(len(target) - 1))
+    target, predicted = small.target[judged], tree.predict(fold.validation_features(small))
     found = float(np.corrcoef(target, predicted)[0, 1])
     return Finding(
         name="shuffled target",
@@ -265,13 +307,18 @@ def _strange_rows(scored: pd.DataFrame, train: Table) -> int:
     return int((other | (scored["fold"].to_numpy() != train.fold)).sum())
 
 
-def _shuffled(train: Table, seed: int) -> Table:
-    generator = np.random.default_rng(seed)
-    rows = np.sort(generator.permutation(len(train.target))[:SHUFFLED_ROWS])
-    small = train.rows(rows)
-    target = np.zeros(len(rows), dtype=np.int64)
-    target[generator.permutation(len(rows))[: len(rows) // 5]] = 1
-    return small.replaced(target=target, weight=np.ones(len(rows)))
+def _shuffled(train: Table, seed: int) -> Iterator[Table]:
+    """Yield rows with labels drawn anew: a fifth of them positive, then fewer and fewer, at last the real share."""
+    real, shares = Fraction(int(train.target.sum()), len(train.target)), [Fraction(1, 5)]
+    while shares[-1] / 2 > real:
+        shares.append(shares[-1] / 2)
+    for share in dict.fromkeys([*shares, real]):
+        size = min(len(train.target), max(SHUFFLED_ROWS, ceil(SHUFFLED_POSITIVES / share)))
+        generator = np.random.default_rng(seed)
+        rows = np.sort(generator.permutation(len(train.target))[:size])
+        target = np.zeros(size, dtype=np.int64)
+        target[generator.permutation(size)[: int(size * share)]] = 1
+        yield train.rows(rows).replaced(target=target, weight=np.ones(size))
 
 
 def _learned(transformer: Transformer) -> dict[str, Any]:

@@ -261,6 +261,7 @@ class Promote(Section):
     ] = Field(default_factory=dict)
     """At least so much; of errors (rmse, mae) at most."""
     sentinels: Literal["all"] = "all"
+    """Every leak sentinel must pass; one that could not be evaluated has not."""
     approval: Literal["rule", "person"] | None = None
     """May only tighten what the environment says."""
     approval_timeout_hours: float = Field(default=24, gt=0)

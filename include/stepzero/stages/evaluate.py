@@ -246,10 +246,11 @@ def _watch_folds(
 
 
 def _counted(prepared: StageInput, use_case: Any) -> dict[str, int] | None:
-    """Return what preparation counted on the held-out side."""
+    """Return what preparation counted on the held-out side: classes, or at least the rows that it wrote."""
     classes = prepared.values.get("test")
     if classes is None:
-        return None
+        rows = prepared.output("test").rows
+        return None if rows is None else {"rows": rows}
     if use_case.problem.kind == "regression":
         return {"rows": sum(classes.values())}
     return {"positive": int(classes.get(str(use_case.problem.positive), 0)), "rows": sum(classes.values())}
