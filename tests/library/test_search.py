@@ -262,12 +262,14 @@ def test_a_budget_of_time_says_that_it_ends_elsewhere_on_another_machine(tmp_pat
 
 def test_money_needs_a_price_and_each_trial_tells_its_cost(tmp_path: Path) -> None:
     bench = _bench(tmp_path, strategy="random", trials=5, budget={"money": 1e-12})
+    bench.plan = SimpleNamespace(price_per_hour=None)
     with pytest.raises(SpecError, match=r"train\.search\.budget\.money: got no price.*stages\.tune\.machine"):
         _tune(bench)
     machines = {"small": MachineType(price_per_hour=3.6, currency="EUR")}
     bench.environment = Environment.model_validate(
         {"name": "priced", "store": "memory://x", "machines": machines, "stages": {"tune": {"machine": "small"}}}
     )
+    bench.plan = SimpleNamespace(price_per_hour=3.6)
     done = _tune(bench)
     assert done.values["search"]["stopped"] == "the budget of 1e-12 in money was used up after 1 of 5 candidates"
     record = done.records[1]

@@ -10,6 +10,9 @@ import yaml
 
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError
+from stepzero.core.keys import Key
+from stepzero.core.stages import find_stage
+from stepzero.execution.execute import Request, stage_key
 from stepzero.execution.planning import PlanRequest, make_plan
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import include_folder, load_environment, load_use_case
@@ -143,3 +146,22 @@ def test_the_plan_refuses_what_the_search_could_not_do(tmp_path: Path) -> None:
     search = {"strategy": "bayesian", "trials": 3, "warm_start": {"run": "r0", "kind": "transfer"}}
     with pytest.raises(InputError, match=r"warm_start: run r0: got no finished search of none × decision_tree"):
         make_plan(PlanRequest(**{**asked, "use_case": _written(tmp_path, search)}), store, environment, None)
+
+
+def test_a_price_is_part_of_a_search_that_a_budget_of_money_ends_and_of_no_other(tmp_path: Path) -> None:
+    store, parameters = Store(f"file://{tmp_path / 'store'}"), {"sampler": "none", "model": "decision_tree"}
+    store.write_text("landing/credit_card_fraud/a.csv", "Time\n1\n")
+
+    def key(search: dict[str, Any], price: float) -> Key:
+        machines, stages = {"c7g": {"price_per_hour": price}}, {"tune": {"machine": "c7g"}}
+        told = {"name": "priced", "store": "file:///x", "machines": machines, "stages": stages}
+        asked = PlanRequest(use_case=_written(tmp_path, search), run="r", as_of="2026-11-21T00:00:00+00:00")
+        plan = make_plan(asked, store, Environment.model_validate(told), None)
+        request = Request(stage="tune", use_case="x", run="r", attempt="1", inputs={}, parameters=parameters)
+        return stage_key(find_stage("tune"), plan, {}, request)
+
+    money: dict[str, Any] = {"budget": {"money": 1}}
+    assert key(money, 2.0).changes(key(money, 3.0).parts) == ["plan price_per_hour"]
+    assert key(money, 2.0).changes(key(money, 2.0).parts) == []
+    for search in ({}, {"budget": {"seconds": 9}}):
+        assert key(search, 2.0).changes(key(search, 3.0).parts) == []

@@ -68,7 +68,6 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     _check_window(form)
     tables = plan_tables(request, form.batch, use_case, store)
     batch = whole_batch(tables, request.partition) if tables else _batch(request, form, use_case, store)
-    _check_money(use_case, environment)
     days = _days(store, use_case, batch, form)
     released = [released_of(store, use_case.name, day) for day in days]
     return Plan(
@@ -92,6 +91,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         warm_start=find_searches(store, use_case),
         author=request.author,
         links=request.links,
+        price_per_hour=_price(use_case, environment),
         half_life=form.half_life,
         reason=form.reason,
         compared_on=form.compared_on,
@@ -220,9 +220,11 @@ def _approval(use_case: UseCase, environment: Environment, form: Form) -> Litera
     return "person" if "person" in asked else "rule"
 
 
-def _check_money(use_case: UseCase, environment: Environment) -> None:
-    if use_case.train and use_case.train.search.budget.money is not None:
-        require_price(environment.price("tune"))
+def _price(use_case: UseCase, environment: Environment) -> float | None:
+    """Return the price that decides where a search ends; None where no budget of money is declared."""
+    if use_case.train is None or use_case.train.search.budget.money is None:
+        return None
+    return require_price(environment.price("tune"))
 
 
 def _check_window(form: Form) -> None:

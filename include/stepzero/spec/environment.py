@@ -288,16 +288,17 @@ class Environment(Section):
         return self.notify.get(event, (Recipient(),))
 
 
-def require_price(price: MachineType | None) -> None:
-    """Refuse a budget of money where nothing says what the machine costs.
+def require_price(price: MachineType | None) -> float:
+    """Return what an hour of a machine costs; a budget of money is nothing without it.
 
     Raises:
         SpecError: There is no price.
     """
-    if price is None:
+    if price is None or price.price_per_hour is None:
         raise SpecError(
             "train.search.budget.money",
             value=bare("no price of the machine that tunes"),
             allowed="a budget of money where an hour of the machine has a price",
             action="in the environment file set stages.tune.machine, and price_per_hour of it under machines",
         )
+    return price.price_per_hour

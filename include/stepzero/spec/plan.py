@@ -165,6 +165,9 @@ class Plan(Section):
     """Who started the run; empty for a schedule."""
     links: dict[str, str] = Field(default_factory=dict)
     """``airflow``: the page of the run."""
+    price_per_hour: float | None = None
+    """What an hour of the machine that tunes costs, where a budget of money ends the search; else null, so that another
+    price changes nothing."""
     half_life: float | None = None
     """Batches after which a row counts half in fits; null: all rows count alike."""
     reason: str | None = None

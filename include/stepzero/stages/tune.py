@@ -51,7 +51,7 @@ class _Cell:
         "train.models.{model}",
         "evaluate.prior_correction",
     ),
-    plan=("warm_start",),
+    plan=("warm_start", "price_per_hour"),
     architecture_matters=True,
 )
 def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
@@ -85,8 +85,9 @@ def tune(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> 
 
 
 def _tuned(cell: _Cell) -> StageResult:
-    price = _price(cell)
-    found = _search(cell, price)
+    # Told beside results only; what ends a search is in the plan.
+    price = cell.workspace.environment.price("tune")
+    found = _search(cell)
     records = (*_stop_record(cell, found), *trial_records(found, _identity(cell), price))
     if found.best is None:
         reason = str(found.trials[0].failed) if found.trials else "nothing was tried"
@@ -106,7 +107,7 @@ def _stop_record(cell: _Cell, found: Search) -> tuple[Record, ...]:
     return (Record(tags=told),) if told else ()
 
 
-def _search(cell: _Cell, price: MachineType | None) -> Search:
+def _search(cell: _Cell) -> Search:
     train, workspace = cell.use_case.train, cell.workspace
     declared, model = train.search, train.models[cell.algorithm.name]
     folds = StoredFolds(workspace.store, cell.folds, cell.rows, cell.table)
@@ -134,17 +135,20 @@ def _search(cell: _Cell, price: MachineType | None) -> Search:
             strategy,
             shared,
             earlier=earlier,
-            price_per_hour=price.price_per_hour if price else None,
+            price_per_hour=_price(cell),
             progress=progress,
         )
 
 
-def _price(cell: _Cell) -> MachineType | None:
-    """Return what the machine costs: it is told beside results, and ends a search that has a budget of money."""
-    price = cell.workspace.environment.price("tune")
-    if cell.use_case.train.search.budget.money is not None:
-        require_price(price)
-    return price
+def _price(cell: _Cell) -> float | None:
+    """Return the run's price of an hour, by which a budget of money ends a search; None without such a budget.
+
+    Raises:
+        SpecError: The plan has none, as one of an earlier release.
+    """
+    if cell.use_case.train.search.budget.money is None:
+        return None
+    return require_price(MachineType(price_per_hour=cell.workspace.plan.price_per_hour))
 
 
 def _warm_start(cell: _Cell) -> tuple[list[Trial], Earlier | None]:
