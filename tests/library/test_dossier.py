@@ -62,6 +62,10 @@ def workspace(bench: Bench) -> Workspace:
         as_of="2026-11-26T10:00:00+00:00",
         batch=Batch(partition="b1", digest="b" * 32, files=files),
         window=(Member(partition="b0", digest="a" * 32, accepted={}),),
+        days=(),
+        released=None,
+        released_days=(),
+        tables={},
         environment="local",
         links={"airflow": "http://127.0.0.1:8080/dags/d/runs/manual__1", "mlflow": "javascript:alert(1)"},
     )

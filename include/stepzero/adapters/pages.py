@@ -19,7 +19,20 @@ from markupsafe import Markup, escape
 
 from stepzero.adapters.pages_style import STYLE
 
-__all__ = ["badge", "beside", "drawing", "escape", "facts", "link", "page", "picture", "section", "table", "text"]
+__all__ = [
+    "badge",
+    "beside",
+    "drawing",
+    "escape",
+    "facts",
+    "folded",
+    "link",
+    "page",
+    "picture",
+    "section",
+    "table",
+    "text",
+]
 
 State: TypeAlias = Literal["good", "warning", "bad", ""]
 Cell: TypeAlias = object
@@ -122,6 +135,11 @@ def section(heading: str, *parts: object) -> Markup:
 def beside(*parts: object) -> Markup:
     """Return parts side by side where there is room for it, below each other where not."""
     return Markup('<div class="beside">{}</div>').format(Markup("").join(parts))  # type: ignore[arg-type]
+
+
+def folded(told: object, *parts: object) -> Markup:
+    """Return parts that are seen when the line above them is opened: what few readers look up."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(told, Markup("").join(parts))  # type: ignore[arg-type]
 
 
 def text(value: object) -> Markup:

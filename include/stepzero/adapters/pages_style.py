@@ -44,7 +44,8 @@ figure{{margin:1rem 0}}
 figure svg,figure img{{display:block;max-width:100%;height:auto}}
 figure.paper img{{background:#fff;border-radius:.5rem}}
 .beside{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 1.5rem}}
-.scroll+.stack,.stack+.stack{{margin-top:1.4rem}}
+.scroll+.stack,.stack+.stack,.stack+details,details+.stack{{margin-top:1.4rem}}
+summary{{cursor:pointer;padding:.45rem 0;overflow-wrap:anywhere}}
 figure.wide{{overflow-x:auto}}
 figcaption{{color:var(--soft);font-size:.9rem;margin-top:.3rem}}
 @media (max-width:40rem){{

@@ -151,6 +151,8 @@ class StageInput:
     outputs: dict[str, Reference]
     values: dict[str, Any]
     verdict: Verdict | None
+    day: str = ""
+    """The earlier day of the run's window that it is about, where the gate judges each by itself."""
 
     def output(self, name: str) -> Reference:
         """Return an output by name.

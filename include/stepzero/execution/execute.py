@@ -213,9 +213,9 @@ def _may_promote(plan: Plan, request: Request) -> None:
 
 def _judged_days(plan: Plan, store: Store) -> list[StageInput]:
     """Return what the gate said about the earlier days of the window, in their order."""
-    uris = [pointer_uri(plan.use_case.name, plan.run, DAYS, batch.partition) for batch in plan.days]
-    noted = [store.read_json(uri) for uri in uris if store.exists(uri)]
-    return [read_input(store, ResultReference.from_json(one["result"])) for one in noted]
+    uris = {batch.partition: pointer_uri(plan.use_case.name, plan.run, DAYS, batch.partition) for batch in plan.days}
+    noted = {day: store.read_json(uri) for day, uri in uris.items() if store.exists(uri)}
+    return [replace(read_input(store, ResultReference.from_json(one["result"])), day=day) for day, one in noted.items()]
 
 
 def _find(task: _Task) -> ResultReference | None:

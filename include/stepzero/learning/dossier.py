@@ -15,6 +15,7 @@ from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference
 from stepzero.core.stages import StageInput
+from stepzero.learning.dossier_data import gates_of, gather_data
 from stepzero.learning.dossier_page import dossier_page
 
 FORMAT_VERSION = 1
@@ -31,9 +32,10 @@ def make_dossier(
         use_case: Its sections ``problem``, ``split``, ``weight``, ``train``, ``evaluate``, ``promote``, ``title``.
         version: The registered version.
         inputs: ``evaluated`` and ``prepared``; ``checked``, the quality gate or the list of all tables' gates, and
-            ``bias``, the list of what was measured before and after training, where the flow has them.
+            ``bias``, the list of what was measured before and after training, where the flow has them; ``days``, what
+            the gate said of the earlier days of the window.
         champion: What the comparison with the champion found; its ``sentence`` at least.
-        workspace: Of the stage that registers; its plan knows the batch and the window.
+        workspace: Of the stage that registers; its plan knows the batch, the window, its days and what was released.
     """
     evaluated, plan, store = inputs["evaluated"], workspace.plan, workspace.store
     winner = dict(evaluated.values.get("winner") or {})
@@ -46,7 +48,7 @@ def make_dossier(
         "run": plan.run,
         "as_of": plan.as_of,
         "model": winner | {"digest": evaluated.output("model").digest},
-        "data": _data(inputs, plan),
+        "data": gather_data(inputs, plan),
         "declared": _declared(use_case),
         "gates": _gates(inputs, champion),
         "sentinels": list(evaluated.values.get("sentinels") or []),
@@ -103,14 +105,6 @@ def _read(store: Store, one: StageInput, name: str) -> Any:
     return store.read_json(one.outputs[name].uri) if name in one.outputs else None
 
 
-def gates_of(inputs: Mapping[str, Any]) -> dict[str, StageInput]:
-    """Return the quality gates among the inputs of `register`, by what a person calls them."""
-    checked = inputs.get("checked") or []
-    if isinstance(checked, StageInput):
-        return {"quality gate": checked}
-    return {f"quality gate of {one.values.get('table')}": one for one in checked}
-
-
 def _bias(one: StageInput) -> dict[str, Any]:
     """Return what was measured, with the report in the shape of `analysis.json` as a reference."""
     return dict(one.values) | {
@@ -124,26 +118,6 @@ def _bias(one: StageInput) -> dict[str, Any]:
 def _mitigation(one: StageInput) -> dict[str, Any]:
     """Return what mitigation did to labels, or to decisions, with the picture as a reference."""
     return dict(one.values["mitigation"]) | {"picture": one.output("mitigation_picture").to_json()}
-
-
-def _data(inputs: Mapping[str, Any], plan: Any) -> dict[str, Any]:
-    prepared = inputs["prepared"]
-    gates = {name: one.values for name, one in gates_of(inputs).items()}
-    counts = {count: [values.get(count) for values in gates.values()] for count in ("accepted", "quarantined")}
-    sides = {
-        side: {"rows": prepared.outputs[side].rows, "digest": prepared.outputs[side].digest}
-        | {"classes": prepared.values.get(side)}
-        for side in ("train", "test")
-        if side in prepared.outputs
-    }
-    window = [{"partition": one.partition, "digest": one.digest} for one in plan.window]
-    return {
-        "batch": plan.batch.model_dump(mode="json"),
-        "window": window,
-        "sides": sides,
-        "gates": {name: {count: values.get(count) for count in counts} for name, values in gates.items()},
-        **{name: sum(found) if found and None not in found else None for name, found in counts.items()},
-    }
 
 
 def _declared(use_case: Any) -> dict[str, Any]:

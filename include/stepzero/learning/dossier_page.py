@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.pages import badge, beside, facts, link, page, picture, section, table, text
+from stepzero.learning.dossier_data import SHORT, STATES, data_section
 from stepzero.spec.training import resampled_by
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ NUMBER_TABLE = ("rmse", "mae", "r2", "accuracy")
 """Of a regression."""
 WIDE = {"table", "calibration", "tree", "shap_local", "predictions", "errors", "bias_before", "bias_after"}
 """Pictures that would be unreadable at a phone's width."""
-_STATES: dict[str, State] = {"PASS": "good", "QUARANTINE": "warning", "FAIL": "bad"}
-_SHORT = 12
-"""Hex digits of a digest that are shown; the JSON has all."""
 
 
 def dossier_page(dossier: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
@@ -112,7 +110,7 @@ def _decision(dossier: Mapping[str, Any]) -> Markup:
 
 def _gates(dossier: Mapping[str, Any]) -> Markup:
     gates = [
-        (gate["gate"], badge(gate["outcome"], _STATES.get(gate["outcome"], "")), _told(gate))
+        (gate["gate"], badge(gate["outcome"], STATES.get(gate["outcome"], "")), _told(gate))
         for gate in dossier["gates"]
     ]
     parts = [table(["gate", "verdict", "what it said"], gates)]
@@ -313,38 +311,17 @@ def _metric(value: Any) -> str:
 
 
 def _data(dossier: Mapping[str, Any]) -> Markup:
-    data = dossier["data"]
-    rows = [
-        ("batch", data["batch"]["partition"], None, data["batch"]["digest"][:_SHORT]),
-        *(("file", one["uri"].rpartition("/")[2], None, one["digest"][:_SHORT]) for one in data["batch"]["files"]),
-        *(("earlier batch of the window", one["partition"], None, one["digest"][:_SHORT]) for one in data["window"]),
-        *(
-            (f"{side} rows", _classes(one["classes"]), one["rows"], one["digest"][:_SHORT])
-            for side, one in data["sides"].items()
-        ),
-    ]
-    parts: list[object] = [table(["what", "which", "rows", "digest"], rows)]
-    if data["accepted"] is not None:
-        parts[:0] = [text(sentence) for sentence in _accepted(data)]
     declared = [(name, _plain(section)) for name, section in dossier["declared"].items() if section]
-    parts.append(table(["section", "declared"], declared, caption="How rows were split and figures stated"))
-    return section("Data", *parts)
-
-
-def _accepted(data: Mapping[str, Any]) -> list[str]:
-    gates = data.get("gates") or {"quality gate": data}
-    return [
-        f"Accepted by the {name.replace('quality ', '')}: {one['accepted']} rows; in quarantine: {one['quarantined']}."
-        for name, one in gates.items()
-    ]
+    shown = table(["section", "declared"], declared, caption="How rows were split and figures stated")
+    return section("Data", *data_section(dossier), shown)
 
 
 def _origin(dossier: Mapping[str, Any]) -> Markup:
     lineage = [
-        (one["stage"], one["output"], one["rows"], one["digest"][:_SHORT], one["uri"]) for one in dossier["lineage"]
+        (one["stage"], one["output"], one["rows"], one["digest"][:SHORT], one["uri"]) for one in dossier["lineage"]
     ]
     environment = dossier["environment"]
-    made = [("environment", environment["environment"]), ("lock", environment["lock"][:_SHORT])]
+    made = [("environment", environment["environment"]), ("lock", environment["lock"][:SHORT])]
     made += sorted(environment["versions"].items())
     model = dossier["model"]
     rows = [
@@ -371,10 +348,6 @@ def _interval(value: Any) -> str:
         digits = ".3f" if value["value"] == 0 or abs(value["value"]) >= 0.01 else ".2e"
         return f"{value['value']:{digits}} ({value['low']:{digits}} to {value['high']:{digits}})"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _classes(classes: Mapping[str, int] | None) -> str:
-    return ", ".join(f"{name}: {count:,}" for name, count in (classes or {}).items())
 
 
 def _plain(value: Any) -> str:

@@ -20,6 +20,7 @@ from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.dossier import make_dossier, shown_files, write_dossier
+from stepzero.learning.dossier_data import accepted_days, released_rows
 from stepzero.spec.training import resampled_by
 from stepzero.stages.register_comparison import Finding, compare_with_champion
 from stepzero.stages.register_package import save_for_registry
@@ -27,7 +28,19 @@ from stepzero.stages.register_package import save_for_registry
 
 @stage(
     sections=("problem", "split", "train", "weight", "evaluate", "promote", "bias", "title"),
-    plan=("champion", "links", "batch", "window", "environment", "reason", "compared_on"),
+    plan=(
+        "champion",
+        "links",
+        "batch",
+        "window",
+        "days",
+        "released",
+        "released_days",
+        "tables",
+        "environment",
+        "reason",
+        "compared_on",
+    ),
     reuse=Reuse.RUN,
 )
 def register(use_case: Any, inputs: dict[str, Any], workspace: Workspace) -> StageResult:
@@ -168,11 +181,21 @@ def _register(
 
 
 def _data_sets(inputs: dict[str, Any], workspace: Workspace) -> list[DataSet]:
-    """Return what the model comes from: the landed files, and the rows that it learned from and was judged on."""
-    root = workspace.store.root
+    """Return what the model comes from, earlier batches and days of the window among it, and its two sides of rows."""
+    root, plan = workspace.store.root, workspace.plan
+    learned = accepted_days(inputs)
+    days = [(f"{day.partition}/", file) for day in plan.days if day.partition in learned for file in day.files]
     landed = [
-        DataSet(name=file.uri.rpartition("/")[2], uri=f"{root}/{file.uri}", digest=file.digest, context="source")
-        for file in workspace.plan.batch.files
+        DataSet(
+            name=f"{day}{file.uri.rpartition('/')[2]}", uri=f"{root}/{file.uri}", digest=file.digest, context="source"
+        )
+        for day, file in [*(("", file) for file in plan.batch.files), *days]
+    ]
+    earlier = [(f"accepted rows of {member.partition}", member.accepted) for member in plan.window]
+    earlier += [(f"released rows of {name}", rows) for name, rows in released_rows(inputs, plan)]
+    landed += [
+        DataSet(name=name, uri=f"{root}/{one['uri']}", digest=one["digest"], context="source", rows=one["rows"])
+        for name, one in earlier
     ]
     prepared: StageInput = inputs["prepared"]
     sides = {"train": "training", "test": "evaluation"}
