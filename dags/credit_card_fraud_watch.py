@@ -30,7 +30,8 @@ the use case, outside that budget. While labels are not ripe, model quality says
 
 A retrain must pass the same gates and the same approval, and its model must hold its own against the champion on recent
 labelled requests. Never two retrains at once, a rest after each, a budget a week; an alarm that comes meanwhile is
-remembered. `bin/stepzero labels credit_card_fraud FILE` brings labels; `bin/stepzero rollback` an earlier champion.
+remembered. A backfill, a run that catches up, and one that is older than the newest retrain ask for none.
+`bin/stepzero labels credit_card_fraud FILE` brings labels; `bin/stepzero rollback` an earlier champion.
 """
 
 from stepzero_airflow import daily, use_case

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 800
 """What of an error travels through XCom; the whole is in the log and in the store."""
 
+WATCH_PREFIX = "watch__"
+"""Runs of training and watching DAG may have the same id; in the store they have not."""
+
+
+def watch_run(run_id: str) -> str:
+    """Return the name of a run of the watch in the store."""
+    return f"{WATCH_PREFIX}{run_id}"
+
 
 def open_store(environment: Environment) -> Store:
     """Return the environment's store; imported late, because parsing a DAG file needs none."""

@@ -15,7 +15,8 @@ from airflow.sdk.exceptions import DagRunTriggerException, TaskDeferred
 from stepzero.core.errors import SpecError
 from stepzero.spec.monitors import BiasDrift, Monitors
 from stepzero.spec.plan import run_folder
-from stepzero_airflow.operators.watch import FollowOperator, RetrainOperator, page_address, watch_run
+from stepzero_airflow.operators.watch import FollowOperator, RetrainOperator, page_address
+from stepzero_airflow.runs import watch_run
 from stepzero_airflow.sensors.window import WindowSensor
 from stepzero_airflow.triggers.window import WindowTrigger
 from support.scripted import SCRIPT, played
@@ -222,7 +223,11 @@ def states(run: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("action", ["page", "watch", "retrain", "nothing"])
-def test_a_run_goes_the_way_that_the_triage_decided(api_server: str, environment: Store, action: str) -> None:
+def test_a_run_goes_the_way_that_the_triage_decided(
+    api_server: str, environment: Store, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    late = action == "watch"
+    monkeypatch.setattr("stepzero_airflow.operators.watch.is_late", lambda _: late)
     values = {"action": action, "reasons": ["because"], "incident": None, "tell": False, "retrain": RETRAIN}
     fired = {"status": 10, "outcome": "FAIL", "summary": "FAIL: a monitor fired"}
     script = {
@@ -246,7 +251,8 @@ def test_a_run_goes_the_way_that_the_triage_decided(api_server: str, environment
     assert set(json.loads(launched["triage"]["--inputs"])) == {"collected", *MONITORS, "captured_skew"}
     said = json.loads(launched["report"]["--parameters"])
     assert (said["outcome"], said["sentence"]) == (action, f"{action.capitalize()}: because")
-    assert environment.exists(f"{run_folder('credit_card_fraud', watch_run(run.run_id))}/plan.json")
+    plan = environment.read_json(f"{run_folder('credit_card_fraud', watch_run(run.run_id))}/plan.json")
+    assert plan["promotes"] is not late, "a backfill asks for no retrain"
     if action == "retrain":
         from airflow.models import DagRun
 

@@ -128,6 +128,61 @@ def test_versions_with_other_features_lie_side_by_side(store: Store) -> None:
     assert np.isnan(rows[DECISION]["c.0"]), "no threshold, no decision"
 
 
+def scored(name: str, rows: pd.DataFrame, version: str, at: datetime) -> Exchange:
+    return Exchange(request=name, at=at, version=version, rows=rows, scores=np.full(len(rows), 0.1))
+
+
+def swapped(store: Store, clock: Clock, kinds: tuple[list[Any], list[Any]]) -> Capture:
+    """Capture, in one flush, what two versions were asked around a swap that changes a feature's type."""
+    capture = capture_of(store, clock)
+    for number, (version, values) in enumerate(zip("34", kinds, strict=True)):
+        frame = pd.DataFrame({"V1": [1.0 + number] * len(values), "Kind": values})
+        at = START + timedelta(seconds=number)
+        capture.offer(scored(f"v{version}", frame, version, at))
+    capture.offer(Exchange(request="no", at=START, status=422, refused="row 0 field V1: got nothing"))
+    assert capture.flush()
+    return capture
+
+
+@pytest.mark.parametrize(
+    ("kinds", "read"),
+    [
+        (([1.5, 2.0], ["x"]), ["1.5", "2.0", "x"]),
+        ((["x", "2.5"], [7.0]), [np.nan, 2.5, 7.0]),
+        (([True, False], [7.0]), [1.0, 0.0, 7.0]),
+        (([1.0, 0.0], [True]), [True, False, True]),
+        ((["x", None], [True]), [None, None, True]),
+    ],
+)
+def test_a_swap_that_changes_a_features_type_loses_no_row_and_the_newest_type_counts(
+    store: Store, kinds: tuple[list[Any], list[Any]], read: list[Any]
+) -> None:
+    clock = Clock()
+    capture = swapped(store, clock, kinds)
+    assert capture.counts() == {"requests": 3, "rows": 4, "written": 4, "dropped": 0, "waiting": 0}
+    for _ in range(2):
+        rows = captured(store).set_index(ID)
+        found = rows.loc[["v3.0", "v3.1", "v4.0"], "Kind"].tolist()
+        assert [None if pd.isna(one) else one for one in found] == [None if pd.isna(one) else one for one in read]
+        assert rows.loc["no.0", REFUSED].startswith("row 0")
+        assert rows.loc[["v3.0", "v4.0"], "V1"].tolist() == [1.0, 2.0]
+        # Files of both types stay apart, and are read the same.
+        clock.now = START + timedelta(hours=2)
+        capture.merge()
+    assert len(store.list(hour_folder("cards", START))) == 2
+
+
+def test_what_no_table_can_hold_is_dropped_alone_and_counted(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    capture = capture_of(store)
+    odd = pd.DataFrame({"V1": [1.0, "x"], "Amount": 2.0})
+    capture.offer(answered("a"))
+    capture.offer(scored("odd", odd, "4", START))
+    assert capture.flush()
+    assert captured(store)[ID].tolist() == ["a.0"]
+    assert capture.counts() == {"requests": 2, "rows": 3, "written": 1, "dropped": 2, "waiting": 0}
+    assert "capture: 2 rows of version 4 cannot be kept" in caplog.text
+
+
 def test_a_full_queue_drops_whole_requests_at_once_and_counts_them(store: Store) -> None:
     capture = capture_of(store, queue_rows=5)
     assert [capture.offer(answered(name, rows=2)) for name in "abcd"] == [True, True, False, False]

@@ -80,6 +80,25 @@ def test_never_two_retrains_at_once() -> None:
     assert told.reasons[0] == "retrain 1 of 2026-11-20 23:00 still runs: this alarm is remembered"
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_older_than_the_newest_retrain_asks_for_none(ended: bool) -> None:
+    later = Retrain(number=2, at=ago(-7), version="3", ended=ended)
+    told = decide(seen(LOSS), state(retrains=[Retrain(number=1, at=ago(200), version="2", ended=True), later]), POLICY)
+    assert (told.action, told.remember) == ("watch", None)
+    assert told.reasons == (
+        "retrain 2 of 2026-11-21 09:00 is newer than this run, which asks for none",
+        "loss was seen",
+    )
+
+
+def test_a_window_long_gone_asks_for_no_retrain_and_keeps_no_alarm() -> None:
+    told = decide(seen(LOSS), state(is_late=True), POLICY)
+    assert (told.action, told.remember) == ("watch", None)
+    assert told.reasons[0] == "the window is long gone, and a run that comes so late asks for no retrain"
+    paged = decide(seen("volume_drop", LOSS), state(is_late=True), POLICY)
+    assert (paged.action, paged.remember) == ("page", None)
+
+
 def test_a_retrain_that_never_ended_is_taken_for_lost() -> None:
     lost = Retrain(number=1, at=ago(60), version="3")
     assert decide(seen(LOSS), state(retrains=[lost]), POLICY).action == "retrain"

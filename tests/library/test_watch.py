@@ -67,19 +67,10 @@ def test_quiet_days_are_quiet_and_quality_waits_for_its_labels(traffic: Traffic)
     assert "average_precision" in page
 
 
-@pytest.mark.parametrize(
-    ("predicted", "days", "shares"),
-    [
-        (True, 12, {"judge_metric": 0.5, "judge_values": 0.5}),
-        (True, 6, {"judge_values": 1}),
-        (False, 12, {"judge_metric": 1}),
-    ],
-)
 def test_what_is_measured_and_what_is_foretold_share_one_part_of_the_budget(
-    predicted: bool, days: int, shares: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic = make_traffic(tmp_path, monkeypatch, model_quality={"predicted": predicted})
-    traffic.serve(range(days))
+    traffic.serve(range(12))
     levels: dict[str, float] = {}
 
     def noting(name: str, judge: Any) -> Any:
@@ -91,10 +82,17 @@ def test_what_is_measured_and_what_is_foretold_share_one_part_of_the_budget(
 
     for name in ("judge_metric", "judge_values"):
         monkeypatch.setattr(watch_model, name, noting(name, getattr(watch_model, name)))
-    traffic.watch(days - 1, "model_quality")
     whole = level_of(traffic.use_case.monitors)
     assert whole == pytest.approx(1 / 30 / 4), "four monitors, one evaluation a day"
-    assert levels == {name: pytest.approx(share * whole) for name, share in shares.items()}
+    traffic.watch(11, "model_quality")
+    assert levels == {"judge_metric": pytest.approx(whole / 2), "judge_values": pytest.approx(whole / 2)}
+    levels.clear()
+    traffic.watch(5, "model_quality")
+    assert levels == {"judge_values": pytest.approx(whole)}, "no labels are ripe"
+    levels.clear()
+    traffic.use_case = use_case(model_quality={"predicted": False})
+    traffic.watch(11, "model_quality")
+    assert levels == {"judge_metric": pytest.approx(whole)}, "nothing is foretold"
 
 
 def test_quiet_days_are_counted_by_all_that_reaches_the_triage() -> None:
@@ -308,7 +306,7 @@ def test_captured_requests_are_compared_with_the_training_rows_and_refused_ones_
     assert moved.values["shifted"] == ["Amount"]
     nothing = traffic.plan(FIRST + 60 * DAY)
     told = traffic.stage("captured_skew", nothing, {"captured": traffic.stage("collect_windows", nothing, {})})
-    assert told.verdict.sentence() == "PASS: skew not judged, no request was answered."
+    assert told.verdict.sentence() == "NOT YET: skew not judged, no request was answered."
 
 
 def test_groups_are_watched_only_where_they_are_declared() -> None:

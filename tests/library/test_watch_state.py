@@ -7,16 +7,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from stepzero.adapters import watching
+from stepzero.adapters.captured import together
+from stepzero.adapters.datasets import read_frame, write_frame
 from stepzero.adapters.store import Store
 from stepzero.adapters.watching import AlarmEntry, RetrainEntry
+from stepzero.adapters.workspace import Workspace
+from stepzero.core.references import Reference
+from stepzero.core.stages import StageResult
 from stepzero.core.verdict import Outcome
 from stepzero.learning.ripeness import ripeness
 from stepzero.spec.monitors import Labels
-from support.traffic import Traffic, make_traffic
+from stepzero.stages.register_comparison import compare_with_champion
+from support.champions import as_input
+from support.traffic import DAY, FIRST, Traffic, make_ages, make_traffic
 
 END = datetime(2026, 11, 10, tzinfo=UTC)
 ASKED = Labels(delay_days=7, at_least=50, of_a_class=5)
@@ -69,13 +78,16 @@ def test_an_alarm_is_kept_until_it_is_answered_and_only_once(tmp_path: Path) -> 
     assert kept is not None
     assert (kept.number, kept.run) == (1, "first"), "an alarm that goes on is one"
     for run in ("third", "third again"):
-        watching.settle(store, "cards", run)
+        watching.settle(store, "cards", run, until=END)
     assert watching.remembered(store, "cards") is None
     assert store.read_json("watch/cards/alarms/000001.over.json") == {"run": "third"}
     watching.remember(store, "cards", AlarmEntry(**entry("fourth")))
+    before = END - timedelta(hours=1)
+    watching.settle(store, "cards", "an earlier one, tried again", until=before)
     again = watching.remembered(store, "cards")
     assert again is not None
     assert (again.number, again.run) == (2, "fourth")
+    assert watching.remembered(store, "cards", until=before) is None, "it had not come yet"
 
 
 def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(tmp_path: Path) -> None:
@@ -141,9 +153,103 @@ def test_an_alarm_about_a_version_that_serves_no_more_is_put_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traffic = make_traffic(tmp_path, monkeypatch)
-    watching.remember(traffic.store, "cards", AlarmEntry(**entry("earlier") | {"version": "0"}))
+    watching.remember(
+        traffic.store, "cards", AlarmEntry(**entry("earlier") | {"at": FIRST.isoformat(), "version": "0"})
+    )
     traffic.serve(range(3))
     decided = traffic.watch(2, "data_quality")["triage"].values
     assert decided["action"] == "nothing"
-    assert decided["reasons"] == ["the alarm of 2026-11-10 00:00 was about version 0, which serves no more"]
+    assert decided["reasons"] == ["the alarm of 2026-11-01 00:00 was about version 0, which serves no more"]
     assert watching.remembered(traffic.store, "cards") is None
+
+
+def test_a_triage_that_is_killed_after_it_settled_an_alarm_asks_for_its_retrain_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = make_traffic(tmp_path, monkeypatch)
+    traffic.serve(range(3))
+    watching.remember(
+        traffic.store, "cards", AlarmEntry(**entry("earlier") | {"at": FIRST.isoformat(), "version": "1"})
+    )
+    settle = watching.settle
+
+    def killed(*arguments: Any, **settings: Any) -> None:
+        settle(*arguments, **settings)
+        monkeypatch.setattr(watching, "settle", settle)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "settle", killed)
+    with pytest.raises(KeyboardInterrupt):
+        traffic.watch(2, "data_quality")
+    assert watching.remembered(traffic.store, "cards") is None
+    decided = traffic.watch(2, "data_quality")["triage"]
+    assert decided.values["action"] == "retrain"
+    (claimed,) = watching.retrains(traffic.store, "cards")
+    assert decided.values["retrain"] == claimed.model_dump(mode="json")
+    assert decided.values["reasons"] == ["the alarm of 2026-11-01 00:00 is not answered yet (a loss)"]
+    assert "the alarm of 2026-11-01" in traffic.page(decided)
+
+
+def test_a_run_that_comes_late_asks_for_no_second_retrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person ran the watch at ten; the scheduler, down at three, makes up for its run while the retrain runs."""
+    traffic = turned(tmp_path, monkeypatch)
+    plan = traffic.plan(FIRST + 13 * DAY)
+    collected = traffic.stage("collect_windows", plan, {})
+    seen = {"model_quality": traffic.stage("watch_model_quality", plan, {"collected": collected})}
+
+    def decided(**changes: Any) -> dict[str, Any]:
+        return traffic.stage("triage", plan.model_copy(update=changes), seen).values
+
+    backfill = decided(run="watch__backfill", promotes=False)
+    assert (backfill["action"], backfill["retrain"]) == ("watch", None)
+    assert backfill["reasons"][0] == "the window is long gone, and a run that comes so late asks for no retrain"
+    at_ten = (FIRST + 13 * DAY + timedelta(hours=10)).isoformat()
+    assert decided(run="watch__by_hand", as_of=at_ten)["retrain"]["number"] == 1
+    scheduled = decided()
+    assert (scheduled["action"], scheduled["retrain"]) == ("watch", None)
+    assert scheduled["reasons"][0] == "retrain 1 of 2026-11-14 10:00 is newer than this run, which asks for none"
+    assert watching.remembered(traffic.store, "cards") is None, "that retrain is the answer"
+
+
+def test_a_day_of_each_type_is_one_table() -> None:
+    """What the watch collects window by window is written as one dataset."""
+    old = pd.DataFrame({"Kind": ["x", "3"], "V1": [1, 2]})
+    none = pd.DataFrame({"Kind": [None, None], "V1": [1, 2]})
+    new = pd.DataFrame({"Kind": [1.0, None], "V1": [1.5, 2.0]})
+    rows = together([old, new, none])
+    assert rows["Kind"].dtype == np.float64
+    assert rows["Kind"].dropna().tolist() == [3.0, 1.0]
+    assert rows["V1"].tolist() == [1, 2, 1.5, 2, 1, 2]
+    assert pa.Table.from_pandas(together([new, old])).schema.field("Kind").type == pa.string()
+
+
+def test_a_retrained_regression_must_hold_its_own_on_recent_labelled_requests_or_it_is_said_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = make_ages(tmp_path, monkeypatch)
+    traffic.serve(range(12))
+    plan = traffic.plan(FIRST + 12 * DAY)
+    labelled = traffic.stage("collect_windows", plan, {}).output("labelled")
+    traffic.register("2", seed=5)
+
+    def compared(rows: Reference) -> str:
+        workspace = Workspace(
+            store=traffic.store,
+            environment=traffic.environment,
+            plan=plan.model_copy(update={"compared_on": rows.to_json()}),  # type: ignore[arg-type]
+            folder="results/register/tries/1",
+            stage="register",
+        )
+        inputs = {name: as_input(name, StageResult(outputs=traffic.made["2"])) for name in ("prepared", "evaluated")}
+        return compare_with_champion(traffic.use_case, inputs, workspace).sentence
+
+    assert "on 900 recent labelled requests that neither trained on" in compared(labelled)
+    rows = read_frame(traffic.store, labelled)
+    told = "; not on the recent labelled requests that the watch named: "
+    for name, changed, why in (
+        ("few", rows.iloc[:29], "29 are left of those that version 1 answered and the challenger did not learn from"),
+        ("narrow", rows.drop(columns="Amount"), "they lack Amount, so that nobody can tell which of them were learned"),
+    ):
+        sentence = compared(write_frame(traffic.store, f"made/{name}", changed, producer="x"))
+        assert "rows that neither trained on" in sentence
+        assert told + why in sentence

@@ -103,5 +103,8 @@ def test_requests_that_the_challenger_learned_from_do_not_count(world: World) ->
     reference = write_frame(world.store, "recent", rows, producer="collect_windows")
     plan = world.plan("second").model_copy(update={"compared_on": reference.to_json()})
     registered = world.stage("register", plan, world.evaluated(["Amount"]))
-    assert "recent labelled requests" not in registered.values["comparison"]["sentence"]
-    assert "rows that neither trained on" in registered.values["comparison"]["sentence"]
+    told = registered.values["comparison"]["sentence"]
+    assert "rows that neither trained on" in told
+    why = "0 are left of those that version 1 answered and the challenger did not learn from, 0 of them positive; 5 of"
+    assert f"; not on the recent labelled requests that the watch named: {why} each class are needed" in told
+    assert read_registration(world.store, world.name, "2").gates["champion"] == told, "the dossier's sentence, too"

@@ -94,6 +94,7 @@ def _watch_plan(store: Store, options: Mapping[str, str]) -> dict[str, Any]:
         as_of=options["--as-of"],
         form=json.loads(options.get("--form", "{}")),
         links=json.loads(options.get("--links", "{}")),
+        promotes=json.loads(options.get("--promotes", "true")),
     )
     plan = commit_plan(store, make_watch_plan(request, load_environment(), None))
     result = {"stage": "plan", "uri": f"{plan.folder}/plan.json", "digest": "0", "outcome": None, "summary": "frozen"}

@@ -93,6 +93,8 @@ class Traffic:
         self.use_case = declared or use_case()
         self.environment = Environment(name="local", store=store.root)
         self.tries = 0
+        self.made: dict[str, dict[str, Reference]] = {}
+        """By version: its rows, its model, and which rows it learned from."""
         self.version = "1"
         self.model = self.register("1", seed=1)
 
@@ -134,6 +136,7 @@ class Traffic:
             watched={name: one.to_json() for name, one in made.outputs.items()},
         )
         note_registration(self.store, registration)
+        self.made[version] = {**outputs, "model": saved, "training_rows": learned}
         self.version, self.model = version, model
         return load_model(self.store, saved)
 

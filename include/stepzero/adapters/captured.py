@@ -5,6 +5,9 @@
 A file's name says which process wrote it, and which of its flushes it holds. When an hour is over its writer merges
 its files into one; whoever reads takes the widest files and leaves out what they hold, so that a kill in between
 shows no row twice and hides none.
+
+Versions may have other features, and the same feature in another type. Read together, a column has the type of the
+newest rows that have it, those of the version that serves: numbers become text, a text that is no number is missing.
 """
 
 from __future__ import annotations
@@ -111,10 +114,86 @@ def read_captured(store: Store, use_case: str, start: datetime, end: datetime) -
                 raise
     if not tables:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _EMPTY.items()})
-    table = pa.concat_tables(tables, promote_options="permissive")
-    inside = compute.and_(compute.greater_equal(table[AT], pa.scalar(start)), compute.less(table[AT], pa.scalar(end)))
-    frame: pd.DataFrame = table.filter(inside).to_pandas()
+    first, last = pa.scalar(start), pa.scalar(end)
+    inside = [
+        one.filter(compute.and_(compute.greater_equal(one[AT], first), compute.less(one[AT], last))) for one in tables
+    ]
+    filled = [one for one in inside if one.num_rows] or inside[:1]
+    joined = [pa.concat_tables(group, promote_options="permissive") for group in _by_type(filled)]
+    newest_last = sorted(joined, key=lambda one: compute.max(one[AT]).as_py() or start)
+    frame = together([one.to_pandas() for one in newest_last])
     return frame.sort_values([AT, ID], kind="stable", ignore_index=True)
+
+
+def _by_type(tables: Iterable[pa.Table]) -> list[list[pa.Table]]:
+    """Return tables in groups whose columns of one name can be one column."""
+    groups: list[list[pa.Table]] = []
+    schemas: list[pa.Schema] = []
+    for table in tables:
+        for number, schema in enumerate(schemas):
+            united = _united(schema, table.schema)
+            if united is not None:
+                schemas[number] = united
+                groups[number].append(table)
+                break
+        else:
+            groups.append([table])
+            schemas.append(table.schema)
+    return groups
+
+
+def _united(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
+    """Return the schema of both together; None where a column has types that no column can have."""
+    import pyarrow as pa
+
+    try:
+        return pa.unify_schemas([first, second], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return None
+
+
+def together(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return captured rows as one frame, the newest last: they say which type a column has.
+
+    Where types differ, numbers become text, and a text that is no number is missing.
+    """
+    import pandas as pd
+
+    if len(frames) == 1:
+        return frames[0]
+    kinds = [{str(name): _kind(frame[name]) for name in frame.columns} for frame in frames]
+    found: dict[str, list[str]] = {}
+    for one in kinds:
+        for name, kind in one.items():
+            found.setdefault(name, []).extend([kind] if kind else [])
+    wanted = {name: all_of[-1] for name, all_of in found.items() if len(set(all_of)) > 1}
+    alike = [
+        frame.assign(**{name: _cast(frame[name], kind) for name, kind in wanted.items() if name in frame.columns})
+        for frame in frames
+    ]
+    return pd.concat(alike, ignore_index=True)
+
+
+def _kind(values: pd.Series[Any]) -> str | None:
+    """Return what a column's values are; None where there is none."""
+    import pandas as pd
+
+    if not values.notna().any():
+        return None
+    found = pd.api.types.infer_dtype(values, skipna=True)
+    return "number" if found in {"integer", "floating", "mixed-integer-float", "decimal"} else found
+
+
+def _cast(values: pd.Series[Any], kind: str) -> pd.Series[Any]:
+    """Return values as numbers or booleans, missing where they are none; else as text."""
+    import pandas as pd
+
+    if kind == "number":
+        return pd.to_numeric(values, errors="coerce").astype("float64")
+    if kind == "boolean":
+        words = values.astype(str).str.lower()
+        return words.map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False})
+    return values.map(str, na_action="ignore").astype("object")
 
 
 def count_captured(store: Store, use_case: str, borders: list[datetime]) -> list[int]:
@@ -172,18 +251,34 @@ def write_part(store: Store, folder: str, part: Part, table: pa.Table) -> str:
     return uri
 
 
-def merge_parts(store: Store, folder: str, parts: list[Part]) -> Part:
-    """Merge files of one process into one, then remove them; a kill at any point loses and doubles nothing."""
-    import pyarrow as pa
+def merge_parts(store: Store, folder: str, parts: list[Part]) -> list[Part]:
+    """Merge files of one process, then remove them; a kill at any point loses and doubles nothing.
+
+    Where a version changed a column's type, the files before and after it stay apart.
+    """
     from pyarrow import parquet
 
-    tables = []
+    runs: list[tuple[list[Part], list[pa.Table]]] = []
+    schema = None
     for part in parts:
         with store.open(f"{folder}/{part.name}") as stream:
-            tables.append(parquet.read_table(stream))
+            table = parquet.read_table(stream)
+        schema = _united(schema, table.schema) if schema is not None else None
+        if schema is None:
+            runs.append(([], []))
+            schema = table.schema
+        runs[-1][0].append(part)
+        runs[-1][1].append(table)
+    return [_merge(store, folder, *one) for one in runs]
+
+
+def _merge(store: Store, folder: str, parts: list[Part], tables: list[pa.Table]) -> Part:
+    import pyarrow as pa
+
     merged = Part(parts[0].process, min(one.first for one in parts), max(one.last for one in parts))
-    write_part(store, folder, merged, pa.concat_tables(tables, promote_options="permissive"))
-    for part in parts:
-        if part != merged:
-            store.remove(f"{folder}/{part.name}")
+    if len(parts) > 1:
+        write_part(store, folder, merged, pa.concat_tables(tables, promote_options="permissive"))
+        for part in parts:
+            if part != merged:
+                store.remove(f"{folder}/{part.name}")
     return merged

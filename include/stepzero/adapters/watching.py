@@ -98,11 +98,11 @@ def close_incident(store: Store, use_case: str, entry: IncidentEntry, run: str) 
     _log(store, use_case, "incidents").settle(entry.number, {"run": run})
 
 
-def remembered(store: Store, use_case: str) -> AlarmEntry | None:
-    """Return the oldest alarm that is not settled."""
+def remembered(store: Store, use_case: str, *, until: datetime | None = None) -> AlarmEntry | None:
+    """Return the oldest alarm that is not settled; none that came after a moment: a run answers no later one's."""
     entries = _entries(store, use_case, "alarms", AlarmEntry)
     left = [one for one in entries if not _log(store, use_case, "alarms").is_settled(one.number)]
-    return left[0] if left else None
+    return next((one for one in left if until is None or moment(one) <= until), None)
 
 
 def remember(store: Store, use_case: str, entry: AlarmEntry) -> None:
@@ -115,9 +115,9 @@ def remember(store: Store, use_case: str, entry: AlarmEntry) -> None:
         remember(store, use_case, entry)
 
 
-def settle(store: Store, use_case: str, run: str) -> None:
-    """Note that the remembered alarm is answered."""
-    known = remembered(store, use_case)
+def settle(store: Store, use_case: str, run: str, *, until: datetime) -> None:
+    """Note that the alarm that was remembered at a moment is answered."""
+    known = remembered(store, use_case, until=until)
     if known is not None:
         _log(store, use_case, "alarms").settle(known.number, {"run": run})
 

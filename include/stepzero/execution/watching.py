@@ -69,6 +69,7 @@ def make_watch_plan(asked: PlanRequest, environment: Environment, champion: Cham
         champion=champion,
         as_of=as_of.isoformat(),
         approval="rule",
+        promotes=asked.promotes,
         links=asked.links,
         purpose="watch",
         watched=watched,
@@ -102,7 +103,8 @@ def summary(plan: Plan) -> str:
     """Return what a run of the watch is about, in one line."""
     against = f"champion is version {plan.champion.version}" if plan.champion else "no champion yet"
     watched = plan.watched
-    return f"window {watched.start[:16]} to {watched.end[:16]} UTC, {against}" if watched else against
+    late = "" if plan.promotes else ", long gone: no retrain is asked for"
+    return f"window {watched.start[:16]} to {watched.end[:16]} UTC, {against}{late}" if watched else against
 
 
 def _record(plan: Plan) -> Record:

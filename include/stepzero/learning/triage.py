@@ -70,9 +70,12 @@ class State:
     now: datetime
     version: str
     """The champion that the signals are about."""
+    is_late: bool = False
+    """Whether the window is long gone: of a backfill, or of a run that catches up."""
     labels_reach: bool = False
     """Whether labels are ripe of windows that foretold the same loss: then they say what came of it."""
     retrains: Sequence[Retrain] = ()
+    """All of them: runs come in any order, so that some may be of a later time."""
     remembered: Remembered | None = None
 
 
@@ -102,7 +105,7 @@ def decide(signals: Sequence[Signal], state: State, policy: Triage) -> Decision:
     predicted = [one for one in signals if one.kind == PREDICTED_LOSS] if shifts and not state.labels_reach else []
     if incidents:
         kinds = tuple(sorted({one.kind for one in incidents}))
-        kept = "; ".join(_told(losses)) or None
+        kept = None if state.is_late else "; ".join(_told(losses)) or None
         return Decision(action="page", reasons=_told([*incidents, *losses]), kinds=kinds, remember=kept)
     if losses or predicted:
         return _wanted(_told([*losses, *predicted, *shifts]), state, policy)
@@ -117,15 +120,20 @@ def decide(signals: Sequence[Signal], state: State, policy: Triage) -> Decision:
 
 
 def _wanted(reasons: tuple[str, ...], state: State, policy: Triage) -> Decision:
-    """Retrain if the policy allows it now."""
-    why = "; ".join(reasons)
+    """Retrain if the policy allows it now; what a later run has looked at, or will, asks for none."""
+    if state.is_late:
+        told = "the window is long gone, and a run that comes so late asks for no retrain"
+        return Decision(action="watch", reasons=(told, *reasons))
+    why, newest = "; ".join(reasons), max(state.retrains, key=lambda one: one.at, default=None)
+    if newest is not None and newest.at > state.now:
+        told = f"retrain {newest.number} of {newest.at:%Y-%m-%d %H:%M} is newer than this run, which asks for none"
+        return Decision(action="watch", reasons=(told, *reasons))
     for one in state.retrains:
         if not one.ended and state.now - one.at < timedelta(hours=policy.longest_retrain_hours):
             told = f"retrain {one.number} of {one.at:%Y-%m-%d %H:%M} still runs: this alarm is remembered"
             return Decision(action="watch", reasons=(told, *reasons), remember=why)
-    last = max((one.at for one in state.retrains), default=None)
-    if last is not None and state.now - last < timedelta(hours=policy.cool_down_hours):
-        until = last + timedelta(hours=policy.cool_down_hours)
+    if newest is not None and state.now - newest.at < timedelta(hours=policy.cool_down_hours):
+        until = newest.at + timedelta(hours=policy.cool_down_hours)
         told = f"cooling down until {until:%Y-%m-%d %H:%M}: this alarm is remembered"
         return Decision(action="watch", reasons=(told, *reasons), remember=why)
     spent = sum(state.now - one.at < _WEEK for one in state.retrains)

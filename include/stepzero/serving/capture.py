@@ -186,26 +186,43 @@ class Capture:
                 log.exception("capture failed unexpectedly")
             now = self.counts()["dropped"]
             if now > dropped:
-                log.error("capture: %d rows dropped since the last word, %d in all: %s", now - dropped, now, _FULL)
+                log.error("capture: %d rows dropped since the last word, %d in all: %s", now - dropped, now, _WHY)
                 dropped = now
 
     def _write(self, taken: list[Exchange]) -> list[Exchange]:
-        """Write exchanges hour by hour; return those that could not be written."""
+        """Write exchanges hour by hour and version by version; return those that could not be written."""
         groups: dict[datetime, list[Exchange]] = {}
         for one in taken:
             groups.setdefault(hour_of(one.at), []).append(one)
-        for hour, exchanges in sorted(groups.items()):
+        files = [(hour, part) for hour, exchanges in sorted(groups.items()) for part in _by_version(exchanges)]
+        for number, (hour, exchanges) in enumerate(files):
+            table = self._tabled(exchanges)
+            if table is None:
+                continue
             part = Part(self.process, self._flushes + 1, self._flushes + 1)
             try:
-                write_part(self.store, hour_folder(self.use_case, hour), part, _table(exchanges))
+                write_part(self.store, hour_folder(self.use_case, hour), part, table)
             except (StepzeroError, OSError) as error:
                 log.error("capture: rows wait, the store cannot be written: %s", error)
-                return [one for at, group in sorted(groups.items()) if at >= hour for one in group]
+                return [one for _, group in files[number:] for one in group]
             self._flushes += 1
             self._hours.setdefault(hour, []).append(part)
             with self._lock:
-                self._counts["written"] += sum(one.size for one in exchanges)
+                self._counts["written"] += len(table)
         return []
+
+    def _tabled(self, exchanges: list[Exchange]) -> pa.Table | None:
+        """Return exchanges as a table; what no table can hold is dropped alone, and counted."""
+        import pyarrow as pa
+
+        try:
+            return _table(exchanges)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            rows = sum(one.size for one in exchanges)
+            log.error("capture: %d rows of version %s cannot be kept: %s", rows, exchanges[-1].version, error)
+            with self._lock:
+                self._counts["dropped"] += rows
+            return None
 
     def _is_kept(self, request: str) -> bool:
         return self.settings.share == 1 or int(digest_text(request)[:8], 16) < self.settings.share * 16**8
@@ -256,7 +273,9 @@ class Recorder:
             self.capture.offer(exchange)
 
 
-_FULL = "the queue was full; raise capture.queue_rows of the endpoint in the environment file, or mend the store"
+_WHY = (
+    "no table could hold them, or the queue was full: raise its queue_rows in the environment file, or mend the store"
+)
 
 
 def _now() -> datetime:
@@ -288,8 +307,18 @@ def _ids_in(body: bytes | None) -> list[str] | None:
     return [str(one) for one in found] if isinstance(found, list) else None
 
 
+def _by_version(exchanges: list[Exchange]) -> list[list[Exchange]]:
+    """Return exchanges version by version: a swap may change a feature's type. Refused ones go with the first."""
+    groups: dict[str | None, list[Exchange]] = {}
+    for one in exchanges:
+        groups.setdefault(one.version, []).append(one)
+    refused = groups.pop(None, [])
+    first, *others = list(groups.values()) or [[]]
+    return [[*refused, *first], *others]
+
+
 def _table(exchanges: list[Exchange]) -> pa.Table:
-    """Return the rows of exchanges as one table; those of other versions may have other features."""
+    """Return the rows of exchanges of one version as one table; refused ones have no features."""
     import pyarrow as pa
 
     groups: dict[tuple[str, ...], list[Exchange]] = {}

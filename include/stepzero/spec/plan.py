@@ -150,7 +150,7 @@ class Plan(Section):
     table: str = ""
     """The table that this plan is about; empty for a run's own plan."""
     promotes: bool = True
-    """Whether its model may become a version: a backfill evaluates and never promotes."""
+    """Whether its model may become a version: a backfill evaluates and never promotes, nor asks for a retrain."""
     champion: Champion | None = None
     as_of: str
     """When the run began, ISO 8601, from the orchestrator and never from a stage's clock."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stepzero.adapters.captured import ANSWERED, ID, STATUS, count_captured, read_captured
+from stepzero.adapters.captured import ANSWERED, ID, STATUS, count_captured, read_captured, together
 from stepzero.adapters.labels import LABEL, join_labels, read_labels
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare
@@ -112,7 +112,7 @@ def _some(rows: pd.DataFrame) -> pd.DataFrame:
 def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return windows as one table; empty ones must not change the types of the others."""
     filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+    return together(filled) if filled else frames[0]
 
 
 def _told(start: datetime, end: datetime) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.registry_records import Registration, read_registration
@@ -47,20 +47,30 @@ def compare_with_champion(use_case: Any, inputs: dict[str, StageInput], workspac
     if champion is None:
         return Finding(accepted=True, sentence="there is no champion yet, so it has nobody to beat")
     registration = read_registration(workspace.store, use_case.name, champion.version)
-    recent = _recent(use_case, inputs, registration, workspace)
+    recent, why = _recent(use_case, inputs, registration, workspace)
     if recent is not None:
         frame, target = recent
         return _compared(use_case, inputs, registration, frame, target, workspace, what="recent labelled requests")
+    found = _on_held_out_rows(use_case, inputs, registration, workspace)
+    if not why:
+        return found
+    told = f"{found.sentence}; not on the recent labelled requests that the watch named: {why}"
+    return replace(found, sentence=told, figures={**found.figures, "why_not_recent": why})
+
+
+def _on_held_out_rows(
+    use_case: Any, inputs: dict[str, StageInput], registration: Registration, workspace: Workspace
+) -> Finding:
     frame = _untouched(inputs, registration, workspace)
     if use_case.problem.kind == "regression":
         if len(frame) < FEWEST_ROWS:
-            return _too_few_rows(champion.version, len(frame))
+            return _too_few_rows(registration.version, len(frame))
         numbers = frame[use_case.problem.target].to_numpy(dtype=float)
         return _compared(use_case, inputs, registration, frame, numbers, workspace)
     target = (frame[use_case.problem.target] == use_case.problem.positive).to_numpy().astype(int)
     positives = int(target.sum())
     if min(positives, len(target) - positives) < FEWEST_OF_A_CLASS:
-        return _too_few(champion.version, len(target), positives)
+        return _too_few(registration.version, len(target), positives)
     return _compared(use_case, inputs, registration, frame, target, workspace)
 
 
@@ -75,29 +85,36 @@ def _untouched(inputs: dict[str, StageInput], registration: Registration, worksp
 
 def _recent(
     use_case: Any, inputs: dict[str, StageInput], registration: Registration, workspace: Workspace
-) -> tuple[pd.DataFrame, Any] | None:
-    """Return recent labelled requests to compare on; None where the run names none, or too few are left.
+) -> tuple[tuple[pd.DataFrame, Any] | None, str]:
+    """Return recent labelled requests to compare on; or None and why, where the run names some that will not do.
 
     The champion answered them after it was trained. Requests with the features of a row that the challenger learned
     from are left out: traffic may land as training rows, too.
     """
     import pandas as pd
 
-    if workspace.plan.compared_on is None or use_case.problem.kind == "regression":
-        return None
+    if workspace.plan.compared_on is None:
+        return None, ""
     rows = workspace.read_frame(Reference.from_json(workspace.plan.compared_on))
     train = workspace.read_frame(inputs["prepared"].output("train"))
     names = [name for name in train.columns if not name.startswith("_") and name != use_case.problem.target]
-    if not set(names) <= set(rows.columns):
-        return None
+    gone = [name for name in names if name not in rows.columns]
+    if gone:
+        return None, f"they lack {', '.join(gone)}, so that nobody can tell which of them were learned from"
     rows = rows[rows["_version"].astype(str) == registration.version]
     learned = set(pd.util.hash_pandas_object(_plain(train[names]), index=False))
     seen = pd.util.hash_pandas_object(_plain(rows[names]), index=False).isin(learned)
     rows = rows[~seen].drop_duplicates("_id").reset_index(drop=True)
+    left = f"of those that version {registration.version} answered and the challenger did not learn from"
+    if use_case.problem.kind == "regression":
+        few = f"{len(rows)} are left {left}, {FEWEST_ROWS} are needed" if len(rows) < FEWEST_ROWS else ""
+        return (None, few) if few else ((rows, rows["label"].to_numpy(dtype=float)), "")
     target = (rows["label"] == 1).to_numpy().astype(int)
-    fewest = min(int(target.sum()), len(target) - int(target.sum())) if len(target) else 0
-    workspace.log.info("recent labelled requests: %d, %d of the smaller class", len(target), fewest)
-    return (rows, target) if fewest >= FEWEST_OF_A_CLASS else None
+    positives = int(target.sum())
+    if min(positives, len(target) - positives) < FEWEST_OF_A_CLASS:
+        told = f"{len(target)} are left {left}, {positives} of them positive"
+        return None, f"{told}; {FEWEST_OF_A_CLASS} of each class are needed"
+    return (rows, target), ""
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -18,11 +18,12 @@ NO_VERSION = "none"
 _STATES: dict[str, pages.State] = {"page": "bad", "retrain": "warning", "watch": "warning", "nothing": "good"}
 
 
-@stage(sections=("monitors",), plan=("champion", "watched"), reuse=Reuse.RUN)
+@stage(sections=("monitors",), plan=("champion", "watched", "promotes"), reuse=Reuse.RUN)
 def triage(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Decide once for a run of the watch, and note in the store what follows: an incident, a retrain, an alarm.
 
-    A retrain takes its place here, before it is triggered: of two runs at the same moment only one gets it.
+    A retrain takes its place here, before it is triggered: of two runs at the same moment only one gets it. A run that
+    has one, and was killed before it could say so, says so when it is tried again.
     """
     asked = _Asked(use_case, inputs, workspace)
     decision, entry = _decided(asked)
@@ -78,13 +79,17 @@ class _Asked:
         """Return the monitors that saw something, the first one by name first: their pages say what."""
         return [one.values["monitor"] for _, one in sorted(self.inputs.items()) if one.values.get("signals")]
 
+    @property
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.workspace.plan.as_of)
+
     def state(self) -> State:
-        store, name, now = self.workspace.store, self.use_case.name, datetime.fromisoformat(self.workspace.plan.as_of)
-        kept = watching.remembered(store, name)
-        known = [one for one in watching.retrains(store, name) if one.run != self.workspace.plan.run]
+        store, name = self.workspace.store, self.use_case.name
+        kept = watching.remembered(store, name, until=self.now)
         return State(
-            now=now,
+            now=self.now,
             version=self.version,
+            is_late=not self.workspace.plan.promotes,
             labels_reach=any(one.values.get("labels_reach") for one in self.inputs.values()),
             retrains=[
                 Retrain(
@@ -93,8 +98,7 @@ class _Asked:
                     version=one.version,
                     ended=watching.has_ended(store, name, one.dag_run),
                 )
-                for one in known
-                if watching.moment(one) <= now
+                for one in watching.retrains(store, name)
             ],
             remembered=Remembered(at=watching.moment(kept), version=kept.version, why=kept.why) if kept else None,
         )
@@ -108,12 +112,14 @@ class _Asked:
 def _decided(asked: _Asked) -> tuple[Decision, RetrainEntry | None]:
     """Decide; a retrain whose place somebody else took is decided anew, with that one known."""
     store, name = asked.workspace.store, asked.use_case.name
+    mine = [one for one in watching.retrains(store, name) if one.run == asked.workspace.plan.run]
+    if mine:
+        return Decision(action="retrain", reasons=(mine[0].why,), forget=True), mine[0]
     while True:
         decision = decide(asked.signals, asked.state(), asked.use_case.monitors.triage)
         if decision.action != "retrain":
             return decision, None
-        mine = [one for one in watching.retrains(store, name) if one.run == asked.workspace.plan.run]
-        entry = mine[0] if mine else _next(asked, decision)
+        entry = _next(asked, decision)
         if watching.claim_retrain(store, name, entry):
             return decision, entry
 
@@ -143,7 +149,7 @@ def _noted(asked: _Asked, decision: Decision) -> tuple[IncidentEntry | None, boo
     """Note what follows of a decision; return the incident, and whether people are to be told of it."""
     store, name, run = asked.workspace.store, asked.use_case.name, asked.workspace.plan.run
     if decision.forget or decision.action == "retrain":
-        watching.settle(store, name, run)
+        watching.settle(store, name, run, until=asked.now)
     if decision.remember:
         watching.remember(store, name, AlarmEntry(**asked.entry(decision.remember)))
     if decision.action == "page":

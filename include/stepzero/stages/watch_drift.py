@@ -68,7 +68,7 @@ def watch_data_drift(use_case: Any, inputs: dict[str, StageInput], workspace: Wo
         values={"columns": [one.to_json() for one in drifts]},
         picture=columns_picture(drifts),
         alt="distances of the columns nearest to their thresholds, window by window",
-        note=_note(monitors, rule.level, len(next(iter(columns.values())).counts)),
+        note=_note(monitors, rule.level, len(next(iter(columns.values())).counts), shared=section.multivariate),
     )
     return result_of(seen, workspace)
 
@@ -146,11 +146,12 @@ def _signal(kind: str, drift: ColumnDrift, severity: str) -> Signal:
     return Signal(kind=kind, column=drift.column, sentence=broken[0].reason().sentence())
 
 
-def _note(monitors: Any, level: float, blocks: int) -> str:
+def _note(monitors: Any, level: float, blocks: int, *, shared: bool = False) -> str:
     by = f"{blocks} blocks of a window's length" if blocks >= monitors.judged.of + 2 else "single rows: it has no time"
     budget = monitors.false_alarms
+    part = "half of this monitor's part (the classifier has the other)" if shared else "the part of this monitor"
     return (
-        f"Thresholds let chance alone fire with probability {level:.4f} in one evaluation of all columns together: the "
-        f"part of this monitor in {budget.at_most:g} false alarms in {budget.days:g} days. Chance is drawn from the "
-        f"reference by {by}."
+        f"Thresholds let chance alone fire with probability {level:.4f} in one evaluation of all columns together: "
+        f"{part} in {budget.at_most:g} false alarms in {budget.days:g} days. Chance is drawn from the reference by "
+        f"{by}."
     )

@@ -10,10 +10,10 @@ from airflow.sdk import BaseBranchOperator, BaseOperator
 from stepzero.spec.load import load_environment
 from stepzero_airflow.notifiers.message import Message
 from stepzero_airflow.notifiers.people import tell
-from stepzero_airflow.operators.plan import PlanOperator, as_of_watch, run_link
+from stepzero_airflow.operators.plan import PlanOperator, as_of_watch, is_late, run_link
 from stepzero_airflow.operators.report import Ending, ReportOperator, find_ending
 from stepzero_airflow.operators.stage import StageOperator
-from stepzero_airflow.runs import open_store, read_if_there, values_of
+from stepzero_airflow.runs import open_store, read_if_there, values_of, watch_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 PAGE, WATCH, RETRAIN, NOTHING = "page", "watch", "retrain", "nothing"
 BRANCHES = (PAGE, WATCH, RETRAIN, NOTHING)
-PREFIX = "watch__"
-"""Runs of training and watching DAG may have the same id; in the store they have not."""
-
-
-def watch_run(run_id: str) -> str:
-    """Return the name of a run of the watch in the store."""
-    return f"{PREFIX}{run_id}"
 
 
 class WatchStageOperator(StageOperator):
@@ -59,6 +52,8 @@ class WatchPlanOperator(PlanOperator):
         """Return time, form and links of the run as arguments."""
         link = run_link(load_environment().airflow.uri, context["dag"].dag_id, str(context["run_id"]))
         arguments = ["--purpose", "watch", "--as-of", as_of_watch(context), "--links", json.dumps({"airflow": link})]
+        if is_late(context):
+            arguments += ["--promotes", "false"]
         asked = context["params"].get("window_end")
         return [*arguments, "--form", json.dumps({"window_end": asked})] if asked else arguments
 
