@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def test_asking_only_for_reuse_computes_nothing(store: Store, environment: Envir
     toy.write_plan(store, toy.make_plan("r2"))
     assert reuse(toy.request("write", "r2"), store, environment) == done
     assert why(store, "write", "r2").startswith("reused")
+
+
+@pytest.mark.parametrize("run_again", [execute, reuse])
+def test_what_names_the_newest_result_names_a_reused_one_too(
+    run_again: Callable[..., Any], store: Store, environment: Environment, tmp_path: Path
+) -> None:
+    """One version, another, and back to the first: what is reused is the newest again."""
+    for run, batch in (("r1", "b1"), ("r2", "b2")):
+        toy.write_plan(store, toy.make_plan(run, batch=batch))
+        execute(toy.request("pointing", run), store, environment)
+        assert store.read_json(toy.NEWEST) == {"batch": batch}
+    toy.write_plan(store, toy.make_plan("r3", batch="b1"))
+    run_again(toy.request("pointing", "r3"), store, environment)
+    assert computed(tmp_path) == ["pointing", "pointing"]
+    assert store.read_json(toy.NEWEST) == {"batch": "b1"}
 
 
 def test_run_without_a_plan_is_told(store: Store, environment: Environment) -> None:

@@ -104,7 +104,8 @@ def test_a_batch_has_the_scores_that_the_endpoint_would_give(gate: Gate) -> None
     assert found["decision"].tolist() == (served >= 0.4).astype(int).tolist()
     assert done.values["positive"] == int((served >= 0.4).sum())
     assert set(found["version"]) == {"3"}
-    newest = gate.store.read_json(newest_uri("scored/", NAME, "2026-11-20"))
+    newest = done.pointers[newest_uri("scored/", NAME, "2026-11-20")]
+    assert newest["version"] == "3"
     assert Reference.from_json(newest["scores"]).digest == done.outputs["scores"].digest
     with pytest.raises(InputError, match=r"no idd. Allowed: did you mean 'id'"):
         score(scoring={"keep": ["idd"]})

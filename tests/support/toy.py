@@ -34,6 +34,16 @@ def write(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     return StageResult(outputs={"output": output}, values={"limit": limit}, summary="written")
 
 
+NEWEST = "newest/toy.json"
+
+
+@stage(sections=(), plan=("batch",))
+def pointing(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """Let others find the newest result."""
+    _count("pointing")
+    return StageResult(pointers={NEWEST: {"batch": workspace.plan.batch.digest}})
+
+
 @stage(sections=(), plan=("batch", "history"))
 def measured(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     """Measure a batch: its partition's day, times ten for every batch named b2."""

@@ -141,6 +141,8 @@ class StageResult:
     records: tuple[Record, ...] = ()
     history: dict[str, float] | None = None
     """Metrics of the run's batch: they become its entry in the history once the result is committed."""
+    pointers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """JSON files by which others find the newest result, URI → content: written each time it is computed or reused."""
 
 
 @dataclass(frozen=True, kw_only=True)

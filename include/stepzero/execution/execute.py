@@ -28,6 +28,7 @@ from stepzero.execution.results import (
     read_records,
     result_folder,
     result_json,
+    write_pointers,
 )
 from stepzero.spec.base import is_dotted
 from stepzero.spec.lock import lock_digest, program_version
@@ -228,6 +229,7 @@ def _find(task: _Task) -> ResultReference | None:
 
 def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
     _enter_history(reference, task)
+    write_pointers(task.store, reference)
     if not task.request.day:
         _publish(reference, task.plan, task.workspace)
     _note(task, reference, why, reused=reused)
@@ -329,7 +331,6 @@ def _run(task: _Task) -> StageResult:
 
 
 def _compute(task: _Task) -> ResultReference:
-    workspace = task.workspace
     result = _run(task)
     profile = {
         "wall_seconds": task.seconds["work"],
@@ -338,9 +339,9 @@ def _compute(task: _Task) -> ResultReference:
         "architecture": platform.machine(),
         "python": sys.version.split()[0],
     }
-    extra = {"folder": workspace.folder, "profile": profile}
+    extra = {"folder": task.workspace.folder, "profile": profile}
     use_case, stage = task.plan.use_case.name, task.info.name
-    return commit_result(workspace.store, use_case, stage, task.key, result, extra, number=task.number)
+    return commit_result(task.store, use_case, stage, task.key, result, extra, number=task.number)
 
 
 def _publish(reference: ResultReference, plan: Plan, workspace: Workspace) -> None:

@@ -75,6 +75,12 @@ def read_records(store: Store, reference: ResultReference) -> list[Record]:
     return [Record(**record) for record in store.read_json(reference.uri)["records"]]
 
 
+def write_pointers(store: Store, reference: ResultReference) -> None:
+    """Let the files by which others find a newest result name this one; each changes as a whole."""
+    for uri, content in store.read_json(reference.uri).get("pointers", {}).items():
+        store.write_json(uri, content)
+
+
 def result_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
     """Return a result as it is committed; its digest speaks of content only."""
     content = {
@@ -96,6 +102,7 @@ def result_json(stage: str, key: Key, result: StageResult) -> dict[str, Any]:
         "summary": result.summary,
         "records": [vars(record) for record in result.records],
         "history": result.history,
+        "pointers": result.pointers,
     }
 
 

@@ -11,7 +11,6 @@ from stepzero.adapters.registry_records import Registration, read_registration, 
 from stepzero.adapters.spark import quoted, read_dataset, write_dataset
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import InputError, PromotionError, bare, did_you_mean
-from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
 from stepzero.learning.model import ScoringModel, load_model
 from stepzero.stages.prepare_transforms import transform
@@ -58,9 +57,16 @@ def score_batch(use_case: Any, inputs: dict[str, StageInput], workspace: Workspa
     partition = workspace.plan.batch.partition
     summary = f"{number} of {total} rows of batch {partition} scored by {name} version {champion.version}"
     values = {"rows": number, "left_out": total - number, "positive": decided, "version": champion.version}
-    _point(use_case, partition, kept, champion.version, workspace)
+    newest = newest_uri(use_case.scoring.prefix, name, partition)
     metrics = {"scored.rows": float(number), "scored.positive": float(decided)}
-    return StageResult(outputs={"scores": kept}, values=values, summary=summary, records=(Record(metrics=metrics),))
+    return StageResult(
+        outputs={"scores": kept},
+        values=values,
+        summary=summary,
+        records=(Record(metrics=metrics),),
+        # After a rollback the scores of the earlier version are reused, and must be the newest again.
+        pointers={newest: {"scores": kept.to_json(), "version": champion.version}},
+    )
 
 
 def newest_uri(prefix: str, use_case: str, partition: str) -> str:
@@ -102,9 +108,3 @@ def _scorer(model: bytes, threshold: float | None, version: str, keep: tuple[str
             yield made
 
     return score
-
-
-def _point(use_case: Any, partition: str, scores: Reference, version: str, workspace: Workspace) -> None:
-    """Let others find the partition's scores; the file changes as a whole."""
-    uri = newest_uri(use_case.scoring.prefix, use_case.name, partition)
-    workspace.store.write_json(uri, {"scores": scores.to_json(), "version": version})
