@@ -15,6 +15,7 @@ import pytest
 from stepzero.adapters.pages import page
 from stepzero.adapters.store import Store
 from stepzero.spec.plan import run_folder
+from stepzero_airflow.runs import watch_run
 from stepzero_airflow.views import dossier as view
 
 RUN = "manual__2026-11-26T10:00:00+00:00"
@@ -105,6 +106,16 @@ def test_a_stored_page_is_served_as_it_is(store: Store, monkeypatch: pytest.Monk
     assert "Version 3" in answer.text
     assert "&lt;b&gt;words" in answer.text
     assert answer.headers["content-security-policy"] == view.HEADERS["Content-Security-Policy"]
+    watched, decided = watch_run(RUN), page("Watch of cards", sentence="watch: no loss is seen").decode()
+    monkeypatch.setattr(access, "run_exists", lambda dag_id, _: dag_id in {"cards", "cards_watch"})
+    assert "of a watch, when the triage has decided" in client.get(f"/dossier/cards_watch/{quote(RUN, safe='')}").text
+    link = f"http://127.0.0.1:8080/dags/cards_watch/runs/{quote(RUN, safe='')}"
+    store.write_json(f"{run_folder('cards', watched)}/plan.json", {"links": {"airflow": link}})
+    _result(store, "cards", watched, "triage", "page", decided)
+    assert "watch: no loss is seen" in client.get(f"/dossier/cards_watch/{quote(RUN, safe='')}").text
+    assert "Version 3" in client.get(f"/dossier/cards/{quote(RUN, safe='')}").text, "the same id, another Dag"
+    assert "nothing to read" in client.get(f"/dossier/cards/{watched}").text, "no way round to another Dag's run"
+    monkeypatch.setattr(access, "run_exists", lambda dag_id, run_id: (dag_id, run_id) == ("cards", RUN))
     assert client.get("/dossier/cards/other").status_code == 404
     assert client.get("/dossier/cards/%3Cscript%3E").status_code == 404
     assert client.post(f"/dossier/cards/{quote(RUN, safe='')}").status_code == 405

@@ -29,7 +29,7 @@ def test_served_rows_are_compared_with_those_that_the_champion_learned_from(worl
         )
 
     unjudged = world.stage("captured_skew", first, {"captured": captured(requests)})
-    assert unjudged.verdict.sentence() == "PASS: skew not judged, no champion yet: nothing to compare with."
+    assert unjudged.verdict.sentence() == "NOT YET: skew not judged, no champion yet: nothing to compare with."
     inputs = world.evaluated(["V1", "Amount"])
     registered = world.stage("register", first, inputs)
     world.stage("approve", first, {"registered": registered}, {"decision": "rule"})

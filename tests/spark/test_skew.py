@@ -49,7 +49,7 @@ def test_a_shifted_batch_is_flagged_and_one_of_the_same_kind_is_not(gate: Gate) 
         return gate.run("batch_skew", use_case, {"checked": checked.as_input()}, champion=champion, batch=batch)
 
     first = judged(1)
-    assert skew(first, None).verdict.sentence() == "PASS: skew not judged, no champion yet: nothing to compare with."
+    assert skew(first, None).verdict.sentence() == "NOT YET: skew not judged, no champion yet: nothing to compare with."
     prepared = gate.prepare(first, use_case)
     baseline = gate.run("baseline", use_case, {"prepared": as_input(prepared)})
     assert baseline.values["columns"] == 4, "amount, country, label and the derived root"

@@ -96,7 +96,7 @@ def _judged(baseline: Baseline, rows: pd.DataFrame, use_case: Any, workspace: Wo
 
 def _unjudged(reason: str) -> StageResult:
     told = Reason(rule="skew", column=None, observed=reason, bound="a baseline of the champion", severity="warning")
-    verdict = Verdict(outcome=Outcome.PASS, subject=f"skew not judged, {reason}", reasons=(told,))
+    verdict = Verdict(outcome=Outcome.NOT_YET, subject=f"skew not judged, {reason}", reasons=(told,))
     return StageResult(verdict=verdict, summary=verdict.sentence(), values={"rows": 0, "columns": 0, "shifted": []})
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from stepzero.adapters.captured import REFUSED
+from stepzero.adapters.captured import REFUSED, VERSION
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.stages import StageInput, StageResult, stage
 from stepzero.learning.incidents import Found, missing_values, refusals, unit_changes, usual_volume, volume
@@ -32,6 +33,9 @@ def watch_data_quality(use_case: Any, inputs: dict[str, StageInput], workspace: 
     ]
     watched, _ = watched_by(use_case.name, workspace)
     if watched is not None:
+        # An earlier version has other features, or the same ones in another type.
+        own = answered[answered[VERSION].astype(str) == watched.version].reset_index(drop=True)
+        answered = own if len(own) else answered
         found += missing_values(watched.columns, answered, section)
         found += unit_changes(watched.columns, answered, section)
     findings, signals = [one for one, _ in found], [signal for _, signal in found if signal is not None]
@@ -48,7 +52,8 @@ def watch_data_quality(use_case: Any, inputs: dict[str, StageInput], workspace: 
         metrics={"rows": counts["rows"], "refused": counts["refused"]},
         picture=_picture([*collected.values["before"], counts["rows"] + counts["refused"]], section.volume),
         alt="requests of each window, and how many are allowed",
-        note="Judged on the newest window alone. Rules are those of the quality gate, measured by Deequ.",
+        note="Judged on the newest window alone; values by what the champion answered, where it answered anything. "
+        "Rules are those of the quality gate, measured by Deequ; what they tolerate is told as a warning.",
     )
     return result_of(seen, workspace)
 
@@ -59,7 +64,10 @@ def _picture(counts: list[int], asked: Any) -> bytes | None:
 
 
 def _broken_rules(answered: Any, section: Any, workspace: Workspace) -> tuple[list[Finding], list[Signal]]:
-    """Judge the features of answered requests by declared rules, on Spark."""
+    """Judge the features of answered requests by declared rules, on Spark.
+
+    What is tolerated, a warning or a few bad rows, is told as a warning and is no signal.
+    """
     from stepzero.adapters.spark import read_dataset
     from stepzero.stages.quality_hand_over import judge_hand_over
 
@@ -67,7 +75,11 @@ def _broken_rules(answered: Any, section: Any, workspace: Workspace) -> tuple[li
     reference = workspace.write_frame("requests", features)
     frame = read_dataset(workspace.spark, workspace.store, reference)
     verdict = judge_hand_over(frame, section.requests, workspace, "live requests")
-    reasons = verdict.reasons if verdict is not None and not verdict.accepted else ()
+    reasons = (
+        []
+        if verdict is None
+        else [replace(one, severity="warning") if verdict.accepted else one for one in verdict.reasons]
+    )
     findings = [
         Finding(
             rule=one.rule,

@@ -1,5 +1,7 @@
 """The tab *Dossier* of a run: what is known of the version that it made, or what the gate said of its batch.
 
+Of a run of the watch it is what the triage decided, and why.
+
 The page was written by a stage and escapes all that came from data. It is served with a content security policy
 that lets one script through, ours, which makes it light or dark as Airflow is.
 """
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from stepzero.spec.plan import run_folder
-from stepzero_airflow.runs import open_store, pointer_uri, read_if_there
+from stepzero_airflow.runs import open_store, pointer_uri, read_if_there, watch_run
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -37,7 +39,7 @@ HEADERS = {
 }
 _OWN_POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy"[^>]*>')
 """The page's own, for where no server sends one; it would stop our script."""
-SHOWN = (("approve", "dossier_page"), ("register", "dossier_page"), ("quality_gate", "report"))
+SHOWN = (("approve", "dossier_page"), ("register", "dossier_page"), ("quality_gate", "report"), ("triage", "page"))
 """Stage and its output, the most telling first."""
 _REFUSED = {401: "Log in to Airflow first.", 403: "Airflow does not let you see runs of this Dag."}
 
@@ -91,21 +93,33 @@ def find_page(dag_id: str, run_id: str) -> tuple[int, bytes]:
     if not run_exists(dag_id, run_id):
         return 404, _polite("Airflow knows no such run.")
     store = open_store(load_environment())
-    use_case = use_case_of(store, dag_id, run_id)
-    found = stored_page(store, use_case, run_id) if use_case else None
-    if found is None:
-        told = "It appears when the quality gate has judged the batch, and grows into the dossier of the version."
-        return 200, _polite(f"There is nothing to read about this run yet. {told} Dags without these stages have none.")
-    return 200, found
+    for run in (run_id, watch_run(run_id)):
+        use_case = use_case_of(store, dag_id, run_id, run)
+        found = stored_page(store, use_case, run) if use_case else None
+        if found is not None:
+            return 200, found
+    told = (
+        "It appears when the quality gate has judged the batch, and grows into the dossier of the version; of a watch, "
+    )
+    told += "when the triage has decided. Dags without these stages have none."
+    return 200, _polite(f"There is nothing to read about this run yet. {told}")
 
 
-def use_case_of(store: Store, dag_id: str, run_id: str) -> str | None:
-    """Return the use case whose run this is: that of the DAG's name, or another one whose plan names this DAG."""
+def use_case_of(store: Store, dag_id: str, run_id: str, run: str | None = None) -> str | None:
+    """Return the use case whose run this is: that of the DAG's name, or another one whose plan names this DAG.
+
+    Args:
+        store: Where plans lie.
+        dag_id: Airflow's id of the DAG ...
+        run_id: ... and of its run.
+        run: The run's name in the store, where it has another one there.
+    """
     folders = store.files.ls(store.path("runs"), detail=False) if store.exists("runs") else []
     names = sorted({str(folder).rstrip("/").rpartition("/")[2] for folder in folders}, key=lambda one: one != dag_id)
     for name in names:
-        plan = read_if_there(store, f"{run_folder(name, run_id)}/plan.json")
-        if plan and _is_of(plan, dag_id, run_id, name):
+        plan = read_if_there(store, f"{run_folder(name, run or run_id)}/plan.json")
+        # A run of the watch is never the training DAG's, whose name is the use case's.
+        if plan and _is_of(plan, dag_id, run_id, name if run in {None, run_id} else ""):
             return name
     return None
 
