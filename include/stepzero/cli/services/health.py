@@ -10,13 +10,8 @@ from typing import Any
 
 import httpx
 
+from stepzero.cli.services.heartbeats import AIRFLOW_BEATS
 from stepzero.cli.services.parts import Part
-
-_AIRFLOW_BEATS = {
-    "scheduler": "latest_scheduler_heartbeat",
-    "triggerer": "latest_triggerer_heartbeat",
-    "dag_processor": "latest_dag_processor_heartbeat",
-}
 
 
 class HealthProbe:
@@ -56,7 +51,7 @@ class HealthProbe:
         if answer.get("status") != "healthy":
             return False
         # A heartbeat of the process before this one still counts as healthy for Airflow.
-        beat = answer.get(_AIRFLOW_BEATS.get(field, ""))
+        beat = answer.get(AIRFLOW_BEATS.get(field, ""))
         return beat is None or dt.datetime.fromisoformat(beat).timestamp() >= started
 
 

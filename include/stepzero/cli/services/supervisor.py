@@ -1,7 +1,7 @@
 """The process that keeps the services alive; started by `up`, ended by `down`.
 
-It lives in a session of its own, starts every part as a process group, starts again what ends (waiting
-longer each time), and writes what it knows to a state file that `status` reads.
+It lives in a session of its own, starts every part as a process group, starts again what ends (waiting longer each
+time) or gives no sign of life any more, and writes what it knows to a state file that `status` reads.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from stepzero.cli.services.heartbeats import Heartbeats
 from stepzero.cli.services.processes import MARK, end, marked
 
 logger = logging.getLogger("stepzero.supervisor")
@@ -66,10 +67,12 @@ class Supervisor:
     Args:
         home: ``STEPZERO_HOME``.
         parts: As `Part.to_json` writes them.
+        heartbeats: Tells which of them hang.
     """
 
-    def __init__(self, home: Path, parts: list[dict[str, Any]]) -> None:
+    def __init__(self, home: Path, parts: list[dict[str, Any]], heartbeats: Heartbeats | None = None) -> None:
         self.home = home
+        self.heartbeats = heartbeats or Heartbeats(parts)
         self.children = [Child(part) for part in parts]
         self.stopping = False
         self._written = ""
@@ -78,9 +81,14 @@ class Supervisor:
         """Supervise until SIGTERM, then end every process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Look after all parts until `stopping` is set, then end every process."""
         while not self.stopping:
             for child in self.children:
                 self._look_after(child)
+            self._end_silent()
             self._write_state()
             time.sleep(_TICK_SECONDS)
         self._end_all()
@@ -106,6 +114,16 @@ class Supervisor:
         status = child.process.poll()
         if status is not None:
             self._ended(child, status)
+
+    def _end_silent(self) -> None:
+        """End what hangs; the next look finds it ended and starts it again."""
+        running = {child.name: child for child in self.children if child.process}
+        silent = self.heartbeats.silent({name: child.started for name, child in running.items()})
+        for name, seconds in silent.items():
+            logger.warning("%s gave no sign of life for %.0f s: it is killed, to be started again", name, seconds)
+            process = running[name].process
+            if process is not None:
+                process.kill()
 
     def _start_when_due(self, child: Child) -> None:
         if child.state == "done" or time.monotonic() < child.due or not self._may_start(child):
