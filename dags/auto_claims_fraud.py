@@ -1,8 +1,8 @@
 """From two raw tables, claims and customers, to a served champion that a person may have to approve.
 
 **When it runs.** Every night at 03:00 UTC. A scheduled run waits up to 22 hours until **both** tables have a new file
-below `landing/auto_claims_fraud/claims/` and `…/customers/`. By hand it takes what is new, and the newest file of a
-table that has nothing new: so a corrected file of one table needs no second copy of the other.
+below `landing/auto_claims_fraud/claims/` and `…/customers/`. By hand it takes what is new, and of a table that has
+nothing new what was accepted last: so a corrected file of one table needs no second copy of the other.
 
 **The steps**, as the reference example has them, and where they stand here:
 

@@ -1,13 +1,13 @@
 """From a landed file of card payments to a served model; nothing starts before the rows passed the **quality gate**.
 
 **When it runs.** Every night at 02:00 UTC, for the day that ends then. A scheduled run waits up to 22 hours for a file
-under `landing/credit_card_fraud/`; a day without one is skipped, not failed. The next run takes all files that wait.
+under `landing/credit_card_fraud/`; a day without one is skipped, not failed. It takes all files that no run has judged.
 
 **What it trains on.** A run gates its own batch and trains on the *window*: the newest 30 accepted batches, its own
-included. One day alone holds too few frauds. A batch that failed the gate is never part of a window.
+included; a day alone holds too few frauds. What failed the gate is never part of one, nor judged again unless named.
 
-**By hand.** *Trigger* explains each field; left alone, the form changes nothing. Without a batch named, the newest file
-that no run has accepted is taken, or else the newest of all: then nothing is new and every stage is reused.
+**By hand.** *Trigger* explains each field; left alone, the form changes nothing. Without a batch named, all files that
+no run has judged are taken, or else the batch accepted last: then nothing is new and every stage is reused.
 
 **How it ends**, as the run's note says:
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def await_batch(flow: Flow, *, poll_seconds: float = 10, wait_hours: float = 22) -> XComArg:
-    """Wait, without a worker, until files have landed that no run has accepted yet.
+    """Wait, without a worker, until files have landed that no run has judged yet.
 
     Args:
         flow: The use case.

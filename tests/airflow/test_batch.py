@@ -108,6 +108,24 @@ def test_accepted_files_are_not_news(environment: Store) -> None:
     assert asyncio.run(fire(make_trigger(environment)))["uris"] == [f"{PREFIX}b.csv"]
 
 
+def test_refused_files_are_not_news_and_are_read_once(environment: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stepzero.adapters import ledger
+
+    environment.write_text(f"{PREFIX}a.csv", "Time\n1\n")
+    batch = ledger.make_batch(environment, [f"{PREFIX}a.csv"], "2026-11-20")
+    entry = ledger.Refused(
+        partition=batch.partition, digest=batch.digest, files=batch.files, as_of="2026-11-20", run="r"
+    )
+    ledger.refuse(environment, "credit_card_fraud", entry)
+    read: list[str] = []
+    digest = ledger.digest_stored
+    monkeypatch.setattr(ledger, "digest_stored", lambda store, uri: read.append(uri) or digest(store, uri))
+    assert asyncio.run(fire(make_trigger(environment, wait_seconds=0.3))) == {"status": "nothing", "uris": []}
+    assert read == [f"{PREFIX}a.csv"], "a trigger looks for hours"
+    environment.write_text(f"{PREFIX}b.csv", "Time\n2\n")
+    assert asyncio.run(fire(make_trigger(environment)))["uris"] == [f"{PREFIX}b.csv"]
+
+
 def test_waiting_does_not_block_other_triggers(environment: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 

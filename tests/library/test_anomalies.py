@@ -65,7 +65,7 @@ def test_running_a_day_again_replaces_its_entry_and_a_failed_one_moves_nothing(s
     enter(store, NAME, entry("2026-03-01", 1))
     enter(store, NAME, entry("2026-03-01", 10))
     enter(store, NAME, entry("2026-03-02", 5000, accepted=False))
-    enter(store, NAME, entry("2026-03-01", 7000, accepted=False))
+    enter(store, NAME, entry("2026-03-01", 7000, accepted=False).model_copy(update={"digest": "landed again"}))
     assert sizes(store, "2026-03-04") == [10], "what was accepted is still what later stages read"
     assert [(one.partition, one.accepted) for one in entries(store, NAME)] == [
         ("2026-03-01", False),
@@ -74,6 +74,8 @@ def test_running_a_day_again_replaces_its_entry_and_a_failed_one_moves_nothing(s
     ]
     enter(store, NAME, entry("2026-03-01", 20))
     assert [one.metrics["size"] for one in entries(store, NAME) if one.partition == "2026-03-01"] == [20]
+    enter(store, NAME, entry("2026-03-01", 20, accepted=False))
+    assert sizes(store, "2026-03-04") == [], "the same rows, refused by other rules"
 
 
 @pytest.mark.parametrize("own_run_first", [True, False])

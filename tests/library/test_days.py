@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from stepzero.adapters.landing import land_days
+from stepzero.adapters.ledger import Refused, refuse
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError
 from stepzero.execution.planning import PlanRequest, make_plan
@@ -89,6 +90,30 @@ def test_a_window_of_days_is_explicit(store: Store) -> None:
         plan(store, partition="2018-06-02")
     with pytest.raises(InputError, match=r"form\.batch: got '2018-06-02'"):
         plan(store, form={"batch": "2018-06-02"})
+
+
+def test_a_run_by_hand_takes_the_newest_day_that_was_not_refused(store: Store) -> None:
+    for day in ("2018-06-03", "2018-06-04"):
+        store.write_text(f"{PREFIX}{day}/a.csv", f"rows of {day}")
+    newest = plan(store).batch
+    as_of = "2018-06-05T00:00:00+00:00"
+    refuse(
+        store, NAME, Refused(partition=newest.partition, digest=newest.digest, files=newest.files, as_of=as_of, run="r")
+    )
+    assert plan(store).batch.partition == "2018-06-03"
+    assert plan(store, form={"batch": "2018-06-04"}).batch == newest, "it is judged again where it is named"
+    store.write_text(f"{PREFIX}2018-06-04/a.csv", "rows, mended")
+    assert plan(store).batch.partition == "2018-06-04"
+
+
+def test_days_have_no_earlier_batches_to_name(store: Store) -> None:
+    store.write_text(f"{PREFIX}2018-06-04/a.csv", "rows")
+    with pytest.raises(SpecError) as told:
+        plan(store, form={"earlier": ["2018-06-03"]})
+    assert str(told.value) == (
+        "form.earlier: got ['2018-06-03']. Allowed: nothing where a source has daily partitions: the window is in "
+        "days, as they have landed. Do: choose the window: declared, batch, all, or recent with recent_batches"
+    )
 
 
 def test_all_files_of_a_day_are_its_batch(store: Store) -> None:

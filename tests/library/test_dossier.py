@@ -63,7 +63,7 @@ def workspace(bench: Bench) -> Workspace:
         batch=Batch(partition="b1", digest="b" * 32, files=files),
         window=(Member(partition="b0", digest="a" * 32, accepted={}),),
         days=(),
-        released=None,
+        released=(),
         released_days=(),
         tables={},
         environment="local",

@@ -54,7 +54,7 @@ def evaluated(bench: Bench) -> StageResult:
 def test_every_cell_has_its_row_with_intervals_in_the_dossier(bench: Bench, evaluated: StageResult) -> None:
     plan: Any = SimpleNamespace(
         run="r", as_of="2026-11-26T10:00:00+00:00", batch=Batch(partition="b", digest="b" * 32, files=()), window=(),
-        environment="local", links={}, days=(), released=None, released_days=(), tables={},
+        environment="local", links={}, days=(), released=(), released_days=(), tables={},
     )  # fmt: skip
     environment: Any = None
     workspace = Workspace(store=bench.store, environment=environment, plan=plan, folder="results/register/1", stage="x")

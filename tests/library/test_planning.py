@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepzero.adapters.ledger import Accepted, accept, accepted_batches, landed_uris, make_batch, waiting_uris
+from stepzero.adapters.ledger import (
+    Accepted,
+    Refused,
+    accept,
+    accepted_batches,
+    landed_uris,
+    make_batch,
+    refuse,
+    waiting_uris,
+)
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.references import Reference
@@ -52,6 +61,19 @@ def entry(store: Store, name: str, day: int) -> Accepted:
     )  # fmt: skip
     accept(store, USE_CASE, accepted)
     return accepted
+
+
+def refused(store: Store, *names: str, day: int = 20) -> Refused:
+    """Refuse landed files as the batch of a day."""
+    batch = make_batch(store, [f"{PREFIX}{name}.csv" for name in names], f"2026-11-{day:02d}")
+    as_of = f"2026-11-{day:02d}T00:00:00+00:00"
+    entry = Refused(partition=batch.partition, digest=batch.digest, files=batch.files, as_of=as_of, run="r")
+    refuse(store, USE_CASE, entry)
+    return entry
+
+
+def files_of(made: Plan) -> list[str]:
+    return [file.uri.removeprefix(PREFIX) for file in made.batch.files]
 
 
 def test_plan_freezes_batch_champion_and_cells(store: Store) -> None:
@@ -133,6 +155,86 @@ def test_waiting_is_what_no_accepted_batch_holds(store: Store) -> None:
     store.write_text(f"{PREFIX}copy of done.csv", "rows of done")
     assert waiting_uris(store, USE_CASE, PREFIX) == [f"{PREFIX}a.csv"]
     assert len(landed_uris(store, PREFIX)) == 3
+
+
+def test_a_refused_file_is_no_news_and_a_good_one_that_lands_after_it_is_judged_alone(store: Store) -> None:
+    refused(store, "a")
+    store.write_text(f"{PREFIX}a again.csv", "rows of a")
+    assert waiting_uris(store, USE_CASE, PREFIX) == [], "under another name it is the same"
+    store.write_text(f"{PREFIX}b.csv", "rows of b")
+    assert files_of(plan(store)) == ["b.csv"]
+    store.write_text(f"{PREFIX}a.csv", "rows of a, mended")
+    assert files_of(plan(store)) == ["a.csv", "b.csv"], "under the same name it is another"
+
+
+def test_a_run_that_names_nothing_takes_what_was_accepted_last_and_never_what_was_refused(store: Store) -> None:
+    entry(store, "z first", 18)
+    newest = entry(store, "b second", 19)
+    store.write_text(f"{PREFIX}zz.csv", "rows of zz")
+    refused(store, "a", "zz")
+    made = plan(store)
+    assert (made.batch.partition, made.batch.digest, files_of(made)) == ("2026-11-19", newest.digest, ["b second.csv"])
+    assert [member.partition for member in made.window] == ["2026-11-18"], "it is not its own past"
+
+
+def test_where_everything_was_refused_a_run_names_what_is_to_be_judged_again(store: Store) -> None:
+    refused(store, "a")
+    with pytest.raises(InputError) as told:
+        plan(store)
+    assert str(told.value) == (
+        f"landing folder {store.root}/{PREFIX}: got nothing but what the gate refused: a.csv. Allowed: a file "
+        "that was not refused, or one that the form names. Do: land a mended file, or name one as the batch: it is "
+        "judged again"
+    )
+    for name in ("a.csv", "2026-11-20"):
+        made = plan(store, form={"batch": name})
+        assert (files_of(made), made.batch.partition) == (["a.csv"], "2026-11-20")
+
+
+def test_what_was_refused_and_then_accepted_counts_as_accepted(store: Store) -> None:
+    store.write_text(f"{PREFIX}b.csv", "rows of b")
+    both = refused(store, "a", "b")
+    entry(store, "b", 21)
+    assert [one.partition for one in accepted_batches(store, USE_CASE)] == ["2026-11-21"]
+    assert waiting_uris(store, USE_CASE, PREFIX) == [], "of the other one it is not known that it is good"
+    rows = Reference(uri="results/both", digest="d", kind="dataset", rows=2).to_json()
+    accept(store, USE_CASE, Accepted(**dict(both), accepted=rows))
+    accept(store, USE_CASE, Accepted(**dict(refused(store, "a", day=20)), accepted=rows))
+    assert "2026-11-20" in {one.partition for one in accepted_batches(store, USE_CASE)}
+
+
+def test_a_batch_that_was_judged_before_keeps_its_name_and_its_age(store: Store) -> None:
+    """Else it would be compared and united with itself, and push others out of the window."""
+    first = entry(store, "x", 12)
+    assert plan(store, form={"batch": "x.csv"}).batch.partition == "2026-11-12"
+    rows = Reference(uri="results/other", digest="other rows", kind="dataset", rows=1).to_json()
+    again = first.model_copy(update={"accepted": rows, "as_of": "2026-11-20T09:00:00+00:00", "run": "again"})
+    accept(store, USE_CASE, again)
+    (held,) = accepted_batches(store, USE_CASE)
+    assert (held.accepted, held.run, held.since) == (rows, "again", first.as_of)
+    earlier = plan(store, form={"batch": "a"}, as_of="2026-11-13T00:00:00+00:00").window
+    assert [member.accepted for member in earlier] == [rows], "it came before that run, whenever it was judged again"
+    other = {"partition": "by another name", "accepted": first.accepted, "as_of": "2026-11-20T10:00:00+00:00"}
+    accept(store, USE_CASE, again.model_copy(update=other))
+    window = plan(store, form={"batch": "a"}).window
+    assert [member.partition for member in window] == ["by another name"], "one content is trained on once"
+
+
+def test_a_window_of_days_goes_by_the_time_of_the_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stepzero.execution import planning
+
+    declared = load_use_case(USE_CASE)
+    assert declared.source is not None
+    short = declared.source.model_copy(update={"window": Window(days=3)})
+    monkeypatch.setattr(planning, "load_use_case", lambda _: declared.model_copy(update={"source": short}))
+    earlier_days(store)
+    own = plan(store, partition="2026-11-20", as_of="2026-11-21T00:00:00+00:00", uris=(f"{PREFIX}a.csv",))
+    assert [one.partition for one in own.window] == ["2026-11-18", "2026-11-19"], "three days, its own the last"
+    late = plan(store, form={"batch": "2026-11-20"}, as_of="2026-12-24T00:00:00+00:00")
+    assert [one.partition for one in late.window] == ["2026-11-18", "2026-11-19"], "whenever it is run again"
+    today = plan(store, form={"batch": "a"}, as_of="2026-11-21T12:00:00+00:00")
+    assert [one.partition for one in today.window] == ["2026-11-18", "2026-11-19", "2026-11-20"]
+    assert plan(store, form={"batch": "a"}, as_of="2026-12-24T00:00:00+00:00").window == ()
 
 
 def test_accepting_twice_is_one_entry_and_other_content_replaces(store: Store) -> None:
@@ -228,6 +330,12 @@ def test_a_form_that_names_impossible_batches_is_refused(store: Store) -> None:
         plan(store, form={"batch": "a", "earlier": ["2026-11-18", "2026-11-16"]})
     assert str(unknown.value).startswith("form.earlier: got '2026-11-16'. Allowed: did you mean '2026-11-1")
     assert str(unknown.value).endswith("Do: name partitions that an earlier run accepted")
+    with pytest.raises(SpecError) as both:
+        plan(store, form={"batch": "a", "window": "batch", "earlier": ["2026-11-18"]})
+    assert str(both.value) == (
+        "form.earlier: got ['2026-11-18']. Allowed: nothing with window: batch, which says itself what is trained on. "
+        "Do: give one of both"
+    )
 
 
 def test_a_recipe_takes_the_place_of_models_samplers_and_threshold(store: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepzero.adapters.ledger import Accepted, accept
+from stepzero.adapters.ledger import Accepted, Refused, accept, refuse
 from stepzero.adapters.store import Store
 from stepzero.core.errors import InputError, SpecError
 from stepzero.core.references import Reference
@@ -83,6 +83,26 @@ def test_a_corrected_table_goes_with_what_was_accepted_of_the_other(store: Store
     assert names(found)["claims"] == ["c2.csv"]
     with pytest.raises(InputError, match=r"form\.batch: got 'c3\.csv'\. Allowed: did you mean 'c"):
         plan(store, form={"batch": "c2.csv,c3.csv"})
+
+
+def test_a_table_that_was_refused_is_left_out_and_what_was_accepted_last_goes_on(store: Store) -> None:
+    made = plan(store)
+    enter(store, made, "customers")
+    batch = made.tables["claims"].batch
+    as_of = "2026-11-21T00:00:00+00:00"
+    entry = Refused(partition=batch.partition, digest=batch.digest, files=batch.files, as_of=as_of, run="r1")
+    refuse(store, made.part("", "claims").ledger, entry)
+    with pytest.raises(InputError, match=r"/claims/: got nothing but what the gate refused: c1\.csv\. Allowed: a file"):
+        plan(store)
+    store.write_text(f"{PREFIX}/claims/c2.csv", "claims, mended")
+    store.write_text(f"{PREFIX}/customers/a2.csv", "customers by a name before the others")
+    assert names(plan(store)) == {"claims": ["c2.csv"], "customers": ["a2.csv"]}
+    enter(store, plan(store), "customers")
+    assert names(plan(store))["customers"] == ["a2.csv"], "the last in time, not by name"
+    with pytest.raises(
+        SpecError, match=r"form\.earlier: got \['x'\]\. Allowed: nothing where a use case has no single"
+    ):
+        plan(store, form={"earlier": ["x"]})
 
 
 def test_a_table_of_which_nothing_landed_is_told(tmp_path: Path) -> None:

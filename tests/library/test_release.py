@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepzero.adapters.datasets import write_frame
-from stepzero.adapters.ledger import Accepted
+from stepzero.adapters.ledger import Accepted, Refused, refuse
 from stepzero.adapters.quarantine import QUOTE, Quarantine, read_quarantine
 from stepzero.adapters.releases import find_entry, released_of, releases_of
 from stepzero.adapters.store import Store
@@ -24,7 +24,7 @@ from stepzero.core.errors import InputError, StoreError
 from stepzero.core.references import Reference
 from stepzero.execution.planning import PlanRequest, make_plan
 from stepzero.execution.releasing import quarantine_csv
-from stepzero.spec.plan import Batch
+from stepzero.spec.plan import Batch, Plan
 from stepzero.spec.release import ReleaseForm
 from support.quarantine import (
     ENVIRONMENT,
@@ -34,6 +34,7 @@ from support.quarantine import (
     KilledError,
     MeetingStore,
     MortalStore,
+    bad,
     check_balance,
     good,
     in_memory,
@@ -187,6 +188,14 @@ def test_a_batch_judged_anew_keeps_no_release_of_the_old_quarantine(
     assert seen(store, anew)["amount"].tolist() == [1, 2, 4]
     release(store, tmp_path, "b", reasons=["complete"])
     assert seen(store, anew)["amount"].tolist() == [1, 2, 4, 64]
+    accepted = [one.accepted for one in released_of(store, NAME, entry.batch())]
+    assert accepted == [entry.accepted["digest"], anew.accepted["digest"]], "the rules of a run decide which count"
+    back = judged(store)
+    assert len(check_balance(store, back)) == len(bad()), "the old rules again: what they set aside is still out"
+    refuse(store, NAME, Refused(**entry.model_dump(exclude={"accepted", "quarantined"})))
+    with pytest.raises(InputError, match="batch of toy: got '2026-11-21'"):
+        release(store, tmp_path, "c")
+    assert len(check_balance(store, judged(store))) == len(bad()), "nor does a refusal between them lose a row"
 
 
 def test_plans_name_what_was_released(store: Store, entry: Accepted, tmp_path: Path) -> None:
@@ -197,7 +206,7 @@ def test_plans_name_what_was_released(store: Store, entry: Accepted, tmp_path: P
     made = make_plan(request, store, ENVIRONMENT, None)
     (member,) = made.window
     assert [rows["rows"] for rows in member.released] == [1]
-    assert made.released is None
+    assert made.released == ()
     form = {"batch": "2026-11-21"}
     again = make_plan(
         PlanRequest(use_case=str(path), run="r3", as_of="2026-11-23T02:00:00+00:00", form=form),
@@ -206,8 +215,12 @@ def test_plans_name_what_was_released(store: Store, entry: Accepted, tmp_path: P
         None,
     )
     assert again.batch == Batch(partition="2026-11-21", digest=entry.digest, files=entry.files)
-    assert again.released is not None
-    assert (again.released.accepted, again.released.rows) == (entry.accepted["digest"], member.released)
+    (released,) = again.released
+    assert (released.accepted, released.rows) == (entry.accepted["digest"], member.released)
+    written = again.model_dump(mode="json", by_alias=True)
+    older = Plan.model_validate(written | {"released": written["released"][0]})
+    assert older == again, "plans of earlier releases had one, or null"
+    assert Plan.model_validate(written | {"released": None}).released == ()
 
 
 def test_what_is_left_is_written_to_be_corrected(store: Store, entry: Accepted, tmp_path: Path) -> None:
@@ -289,7 +302,7 @@ def test_litter_of_a_killed_writer_is_no_entry(store: Store, entry: Accepted, tm
         Path(store.path(f"{folder}/.{name}.0123abcd")).write_text("half an ent")
     assert len(releases_of(store, NAME, entry)) == 1
     assert find_entry(store, NAME, "day") == entry
-    assert released_of(store, NAME, Batch(partition="x", digest=entry.digest, files=entry.files)) is not None
+    assert released_of(store, NAME, Batch(partition="x", digest=entry.digest, files=entry.files))
 
 
 def test_a_form_is_closed() -> None:

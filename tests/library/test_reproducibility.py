@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from stepzero.adapters.ledger import Refused, refuse
 from stepzero.adapters.scratch import ScratchStore
 from stepzero.adapters.store import Store
 from stepzero.cli.app import app
@@ -173,6 +174,11 @@ def test_from_a_file_to_the_models_it_touched(store: Store, plans: list[Plan], t
     assert touched(store, plans[1].batch.files[0].digest[:10])["versions"] == touched(store, str(copy))["versions"]
     with pytest.raises(InputError, match=r"file r9.csv: got in no accepted batch and in no version's plan"):
         touched(store, "r9.csv")
+    batch = plans[0].batch
+    withdrawn = Refused(partition=batch.partition, digest=batch.digest, files=batch.files, as_of="2026-11-30", run="r9")
+    refuse(store, NAME, withdrawn)
+    again = touched(store, "r1.csv")
+    assert (again["accepted"], again["versions"]) == ([], told["versions"]), "who learned of it is not forgotten"
 
 
 def test_two_versions_side_by_side(store: Store, plans: list[Plan]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from stepzero.adapters.ledger import make_batch
 from stepzero.core.errors import InputError
 from stepzero.core.verdict import Outcome
 from stepzero.generators import to_csv
@@ -34,6 +35,11 @@ def refused(gate: Gate, data: Any, columns: dict[str, str] | None = SMALL, **giv
     with pytest.raises(InputError) as raised:
         gate.judge(data, [], columns, **given)
     assert gate.entered() == []
+    uris = given.get("uris") or [f"landing/toy/{given.get('name', 'batch.csv')}"]
+    there = all(gate.store.size(uri) for uri in uris)
+    assert raised.value.batch == (make_batch(gate.store, uris).digest if there else ""), (
+        "the ledger is told whose it is"
+    )
     assert all(part in str(raised.value) for part in (": got ", ". Allowed: ", ". Do: "))
     return str(raised.value)
 

@@ -10,8 +10,9 @@ import pytest
 
 from stepzero.adapters.datasets import read_frame, write_file
 from stepzero.adapters.landing import land_tables
-from stepzero.adapters.ledger import accepted_batches
+from stepzero.adapters.ledger import accepted_batches, waiting_uris
 from stepzero.adapters.registry_records import Registration, note_registration
+from stepzero.adapters.releases import quarantined_rows, releases_of
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
@@ -199,6 +200,8 @@ def test_bad_batches_are_refused_and_the_other_table_is_none_the_worse(claims: C
     assert rule.get(kind, "one_of") in {reason["rule"] for reason in told["reasons"]}
     assert "of claims" in told["subject"]
     assert accepted_batches(claims.store, f"{NAME}.claims") == []
+    waiting = {name: waiting_uris(claims.store, f"{NAME}.{name}", f"landing/{NAME}/{name}/") for name in TABLES}
+    assert (waiting["claims"], len(waiting["customers"])) == ([], 1), "what was refused is no news"
 
 
 def test_rows_that_leave_a_tables_quarantine_are_prepared_with_the_others(claims: Claims) -> None:
@@ -217,3 +220,24 @@ def test_rows_that_leave_a_tables_quarantine_are_prepared_with_the_others(claims
     again = claims.stage("two", "quality_gate", {}, "claims", table="claims")
     prepared = claims.stage("two", "prepare_table", {"checked": again}, "claims", table="claims")
     assert claims.values(prepared)["rows"] == 1500
+    strict, claims.use_case = claims.use_case, without_bounds(claims.use_case)
+    claims.plan("three", batch, day=4)
+    assert claims.stage("three", "quality_gate", {}, "claims", table="claims").outcome == "PASS"
+    assert accepted_batches(claims.store, f"{NAME}.claims")[0].quarantined is None
+    claims.use_case = strict
+    claims.plan("four", batch, day=5)
+    reused = claims.stage("four", "quality_gate", {}, "claims", table="claims")
+    assert (reused, claims.why("four", "quality_gate", "claims")[:6]) == (again, "reused")
+    (held,) = accepted_batches(claims.store, f"{NAME}.claims")
+    assert (held.run, quarantined_rows(held)) == ("four", 5), "what withdrawn rules accepted is not what later runs see"
+    assert [one.count for one in releases_of(claims.store, f"{NAME}.claims", held)] == [5]
+    prepared = claims.stage("four", "prepare_table", {"checked": reused}, "claims", table="claims")
+    assert claims.values(prepared)["rows"] == 1500
+
+
+def without_bounds(use_case: UseCase) -> UseCase:
+    """Return the use case with rules by which no amount is wrong."""
+    data = use_case.model_dump(mode="json", by_alias=True)
+    rules = data["tables"]["claims"]["quality"]["rules"]
+    data["tables"]["claims"]["quality"]["rules"] = [rule for rule in rules if rule["rule"] != "between"]
+    return UseCase.model_validate(data)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from stepzero.adapters.landing import land_days
+from stepzero.adapters.ledger import accepted_batches, was_refused
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import RuleError, StageError
@@ -153,6 +154,8 @@ def test_a_day_that_failed_is_no_part_of_a_window_and_a_backfill_promotes_nothin
     days = frame.loc[~few & frame["TX_TIME_DAYS"].isin([5, 6])]
     noted = {one.name: one for one in noted_stages(daily.store, NAME, "r")}
     assert noted["days 2018-04-05"].result["verdict"]["outcome"] == "FAIL"
+    assert [was_refused(daily.store, NAME, day) for day in (*plan.days, plan.batch)] == [True, False, False]
+    assert [one.partition for one in accepted_batches(daily.store, NAME)] == ["2018-04-06", "2018-04-07"]
     assert noted["prepare"].values["rows"] == len(days)
     nothing = {"uri": "", "digest": "", "kind": "file", "rows": None}
     registration = Registration(
@@ -186,6 +189,7 @@ def test_a_day_that_its_own_run_refused_by_its_history_is_no_part_of_later_windo
     daily.stage("overtaken", "quality_gate", {})
     assert noted_stages(daily.store, NAME, "overtaken")[1].result["verdict"]["outcome"] == "PASS"
     later = daily.plan("2018-04-06", "later")
+    assert [one.partition for one in accepted_batches(daily.store, NAME)][-2:] == ["2018-04-04", "2018-04-06"]
     assert [day.partition for day in later.days] == ["2018-04-04"]
     assert [(point.partition, point.accepted) for point in later.history][-2:] == [
         ("2018-04-04", True),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stepzero.adapters.ledger import make_batch
 from stepzero.core.errors import InputError, RuleError
 from stepzero.core.verdict import Outcome, Reason
 from stepzero.spec.quality import RULES
@@ -363,5 +364,7 @@ def test_a_dataset_that_never_landed_or_is_no_table_is_refused(battery: Battery,
         raised.value
     )
     gate.land(b"name\nc1\n", "customers/all.csv")
-    with pytest.raises(InputError, match=r"columns of landing/toy/customers/all\.csv: got missing region"):
+    with pytest.raises(InputError, match=r"columns of landing/toy/customers/all\.csv: got missing region") as other:
         gate.judge_use_case(battery.use_case(rule), [gate.land_parquet(good_rows())])
+    customers = make_batch(gate.store, ["landing/toy/customers/all.csv"])
+    assert other.value.batch == customers.digest, "that says nothing of the batch"

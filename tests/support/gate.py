@@ -10,13 +10,13 @@ from typing import Any, cast
 import pandas as pd
 
 from stepzero.adapters.datasets import manifest_of, read_frame
-from stepzero.adapters.history import Entry, enter
 from stepzero.adapters.ledger import Accepted, accepted_batches, make_batch
 from stepzero.adapters.store import Store
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.core.verdict import Outcome, Reason
+from stepzero.execution.judgement import enter_judgement
 from stepzero.execution.planning_parts import asks_how_fresh, history_before, referenced_datasets
 from stepzero.generators import to_csv
 from stepzero.spec.environment import Environment
@@ -132,7 +132,7 @@ class Gate:
         as_of: str = "2026-01-01T00:00:00+00:00",
         partition: str | None = None,
     ) -> Judged:
-        """Judge landed files by a whole use case, and enter them into the history."""
+        """Judge landed files by a whole use case, and enter them into ledger and history."""
         batch = make_batch(self.store, [uri for one in uris for uri in self._files(one)], partition)
         history = history_before(self.store, use_case, batch, as_of)
         frozen: dict[str, Any] = {
@@ -143,15 +143,8 @@ class Gate:
         result = self.run("quality_gate", use_case, {}, batch=batch, as_of=as_of, **frozen)
         assert result.verdict is not None
         assert result.history is not None
-        entry = Entry(
-            partition=batch.partition,
-            digest=batch.digest,
-            accepted=result.verdict.accepted,
-            as_of=as_of,
-            run=f"run-{self.runs}",
-            metrics=result.history,
-        )
-        enter(self.store, NAME, entry)
+        judged: Any = _Frozen(run=f"run-{self.runs}", batch=batch, as_of=as_of)
+        enter_judgement(self.store, judged, result.verdict, result.outputs, result.history)
         return Judged(
             result=result,
             accepted=self._frame(result, "accepted"),
@@ -161,7 +154,7 @@ class Gate:
         )
 
     def prepare(
-        self, judged: Judged, use_case: UseCase, window: Sequence[Member] = (), released: Released | None = None
+        self, judged: Judged, use_case: UseCase, window: Sequence[Member] = (), released: tuple[Released, ...] = ()
     ) -> StageResult:
         """Prepare what the gate accepted."""
         return self.run("prepare", use_case, {"checked": judged.as_input()}, window=tuple(window), released=released)
@@ -255,7 +248,7 @@ class _Frozen:
 
     def __init__(self, *, run: str, as_of: str = "", **fields: Any) -> None:
         self.run, self.as_of, self.ledger = run, as_of, NAME
-        nothing = {"batch": None, "window": (), "released": None, "history": (), "datasets": {}, "half_life": None}
+        nothing = {"batch": None, "window": (), "released": (), "history": (), "datasets": {}, "half_life": None}
         self.__dict__.update({**nothing, "days": (), "released_days": (), **fields})
 
 

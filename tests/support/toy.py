@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepzero.adapters.store import Store
-from stepzero.core.errors import StageError, bare
+from stepzero.core.errors import InputError, StageError, bare
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import Record, Reuse, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
@@ -44,13 +44,25 @@ def pointing(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
     return StageResult(pointers={NEWEST: {"batch": workspace.plan.batch.digest}})
 
 
-@stage(sections=(), plan=("batch", "history"))
+@stage(sections=("quality",), plan=("batch", "history"))
 def measured(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
-    """Measure a batch: its partition's day, times ten for every batch named b2."""
+    """Judge a batch as the gate does: b2 is ten times as large; the limit is the rule, and of 0 nothing passes."""
     _count("measured")
-    size = 10.0 if workspace.plan.batch.digest == "b2" else 1.0
-    outcome = Outcome.FAIL if workspace.plan.batch.digest == "bad" else Outcome.PASS
-    return StageResult(verdict=Verdict(outcome=outcome, subject="toy batch"), history={"size": size})
+    digest, limit = workspace.plan.batch.digest, use_case.quality.quarantine_limit
+    size = 10.0 if digest == "b2" else 1.0
+    if digest == "bad" or not limit:
+        return StageResult(verdict=Verdict(outcome=Outcome.FAIL, subject="toy batch"), history={"size": size})
+    accepted = workspace.write_json("accepted.json", {"batch": digest, "limit": limit})
+    verdict = Verdict(outcome=Outcome.PASS, subject="toy batch")
+    return StageResult(outputs={"accepted": accepted}, verdict=verdict, history={"size": size})
+
+
+@stage(sections=(), plan=("batch",))
+def unreadable(use_case: Any, inputs: Any, workspace: Any) -> StageResult:
+    """Find that files are no table: those of the batch, or of the one that the parameter names."""
+    error = InputError("toy file", value=bare("a picture"), allowed="a table", action="land a table")
+    error.batch = workspace.parameters.get("batch", workspace.plan.batch.digest)
+    raise error
 
 
 @stage(sections=())

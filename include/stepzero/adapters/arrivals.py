@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.datasets import digest_stored
+from stepzero.adapters.store import stamp_of
 from stepzero.core.digests import digest_text
 from stepzero.core.errors import StoreError
 
@@ -73,7 +74,7 @@ class Arrivals:
                 refused[uri] = reason
             else:
                 etag = str(told["ETag"]).strip('"') if told.get("ETag") else None
-                seen[uri] = Seen(uri, int(told["size"]), _stamp(told, etag), etag)
+                seen[uri] = Seen(uri, int(told["size"]), stamp_of(told), etag)
         return Listing(seen=seen, refused=refused)
 
     def fresh(self, listing: Listing) -> dict[str, Seen]:
@@ -171,7 +172,3 @@ def _refused(uri: str, told: dict[str, Any], prefix: str) -> str | None:
     if name.startswith((".", "_")) or name.endswith(_PARTS):
         return HIDDEN
     return EMPTY if not told.get("size") else None
-
-
-def _stamp(told: dict[str, Any], etag: str | None) -> str:
-    return etag or f"{told['size']}-{told.get('mtime')}-{told.get('ino')}"

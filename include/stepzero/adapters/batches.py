@@ -70,6 +70,8 @@ def read_batch(session: SparkSession, store: Store, batch: Batch, source: Source
 def explained_reading(batch: Batch) -> Iterator[None]:
     """Tell a broken file from other faults of a Spark job: a cut archive shows only when it is read.
 
+    An error about files says which batch they are of, also where another dataset is read in the midst of this one.
+
     Raises:
         InputError: A landed file cannot be read to its end.
     """
@@ -77,16 +79,21 @@ def explained_reading(batch: Batch) -> Iterator[None]:
 
     try:
         yield
+    except InputError as error:
+        error.batch = error.batch or batch.digest
+        raise
     except (Py4JJavaError, RuleError) as error:
         told = _UNREADABLE_FILE.search(f"{error} {error.__cause__ or ''}")
         if told is None:
             raise
-        raise InputError(
+        unreadable = InputError(
             f"landed files {', '.join(file.uri for file in batch.files)}",
             value=bare(told[0].strip()),
             allowed="files that can be read to their end",
             action="land them again, under names without colons",
-        ) from error
+        )
+        unreadable.batch = batch.digest
+        raise unreadable from error
 
 
 def check_header(store: Store, file: BatchFile, declared: Sequence[str]) -> None:

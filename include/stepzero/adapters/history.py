@@ -48,9 +48,10 @@ class Entry(Section):
 def enter(store: Store, use_case: str, entry: Entry) -> None:
     """Replace the entry of a partition.
 
-    A refused batch does not displace an accepted one of the same partition: its rows are still what later
-    stages read. An accepted one displaces both. Of the same rows, what a day's own run said by its history counts
-    more than what a later run said of it without one, whichever came first.
+    A refused batch does not displace an accepted one of the same partition whose rows are others: those are still
+    what later stages read. Of the same rows it does, as in the ledger; an accepted one displaces both. Of the same
+    rows, what a day's own run said by its history counts more than what a later run said of it without one,
+    whichever came first.
     """
     folder = f"history/{use_case}/{entry.partition}"
     if entry.of_window and _is_refused_by_history(store, use_case, entry.partition, entry.digest):
@@ -58,9 +59,9 @@ def enter(store: Store, use_case: str, entry: Entry) -> None:
     store.write_json(f"{folder}/{_ACCEPTED if entry.accepted else _REFUSED}", entry.model_dump(mode="json"))
     if entry.accepted:
         store.remove(f"{folder}/{_REFUSED}")
-    elif entry.by_history:
+    else:
         accepted = _read(store, f"{folder}/{_ACCEPTED}")
-        if accepted is not None and accepted.of_window and accepted.digest == entry.digest:
+        if accepted is not None and accepted.digest == entry.digest:
             store.remove(f"{folder}/{_ACCEPTED}")
 
 

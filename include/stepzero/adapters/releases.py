@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from stepzero.adapters.ledger import Accepted, accepted_batches
+from stepzero.adapters.ledger import Accepted, accepted_batches, all_accepted
 from stepzero.core.errors import InputError, StoreError, bare, did_you_mean
 from stepzero.core.references import Reference
 from stepzero.spec.base import Section
@@ -134,13 +134,19 @@ def member_of(store: Store, use_case: str, entry: Accepted) -> Member:
     return entry.member().model_copy(update={"released": rows})
 
 
-def released_of(store: Store, use_case: str, batch: Batch) -> Released | None:
-    """Return what left the quarantine of a batch that was accepted before; None where nothing did."""
-    for entry in reversed(accepted_batches(store, use_case)):
-        if entry.digest == batch.digest and entry.quarantined:
-            rows = tuple(release.rows for release in releases_of(store, use_case, entry))
-            return Released(accepted=entry.accepted["digest"], rows=rows) if rows else None
-    return None
+def released_of(store: Store, use_case: str, *batches: Batch) -> tuple[Released, ...]:
+    """Return what left the quarantines of batches that were accepted before, whichever rules set the rows aside.
+
+    The rules of a run decide which rows it accepts, and so which releases count: those that go with these rows.
+    """
+    digests = {batch.digest for batch in batches}
+    entries = [one for one in all_accepted(store, use_case, digests) if one.quarantined]
+    found = []
+    for entry in {(one.digest, one.accepted["digest"]): one for one in entries}.values():
+        rows = tuple(release.rows for release in releases_of(store, use_case, entry))
+        if rows:
+            found.append(Released(accepted=entry.accepted["digest"], rows=rows))
+    return tuple(found)
 
 
 def quarantined_rows(entry: Accepted) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -219,6 +219,12 @@ class Store:
         finally:
             temporary.unlink()
         return True
+
+
+def stamp_of(told: Mapping[str, Any]) -> str:
+    """Return what differs where anything was written, from what a file system tells of a file."""
+    etag = str(told.get("ETag") or "").strip('"')
+    return etag or f"{told['size']}-{told.get('mtime')}-{told.get('ino')}"
 
 
 def dump_json(value: Any) -> str:

@@ -19,7 +19,10 @@ def plan(
     use_case: Annotated[str, typer.Argument(help="Name of a file in include/usecases.")] = "credit_card_fraud",
     *,
     batch: Annotated[
-        str | None, typer.Option(help="Landed file or partition; the newest not accepted if absent.")
+        str | None,
+        typer.Option(
+            help="Landed file or partition; what no run has judged if absent, or else what was accepted last."
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Declared recipe to learn by.")] = None,
     sampler: Annotated[list[str] | None, typer.Option(help="Resampler to try; may be repeated.")] = None,

@@ -70,6 +70,9 @@ class SpecError(StepzeroError):
 class InputError(StepzeroError):
     """Reject data or an argument that a user handed in."""
 
+    batch: str = ""
+    """Digest of the batch whose files cannot be read; empty where the error is about something else."""
+
 
 class RuleError(StepzeroError):
     """Report a quality rule that cannot be evaluated."""

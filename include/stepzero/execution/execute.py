@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.history import Entry, enter, is_by_history
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.digests import digest_sources, digest_text
 from stepzero.core.errors import InputError, PromotionError, StageError, bare
 from stepzero.core.keys import Key, make_key
-from stepzero.core.references import ResultReference
+from stepzero.core.references import Reference, ResultReference
 from stepzero.core.stages import Reuse, StageInfo, StageInput, StageResult, find_stage, load_stage
-from stepzero.core.verdict import Outcome, Verdict
+from stepzero.core.verdict import Verdict
+from stepzero.execution.judgement import enter_judgement, refuse_unread
 from stepzero.execution.results import (
     commit_result,
     find_result,
@@ -228,29 +228,22 @@ def _find(task: _Task) -> ResultReference | None:
 
 
 def _finish(task: _Task, reference: ResultReference, why: str, *, reused: bool) -> None:
-    _enter_history(reference, task)
+    _enter_judgement(reference, task)
     write_pointers(task.store, reference)
     if not task.request.day:
         _publish(reference, task.plan, task.workspace)
     _note(task, reference, why, reused=reused)
 
 
-def _enter_history(reference: ResultReference, task: _Task) -> None:
-    """Let the batch's metrics be what the history says of its partition, computed or reused."""
+def _enter_judgement(reference: ResultReference, task: _Task) -> None:
+    """Let a gate's result be what ledger and history say of the batch, computed or reused."""
     result = task.store.read_json(reference.uri)
     if result.get("history") is None:
         return
-    entry = Entry(
-        partition=task.plan.batch.partition,
-        digest=task.plan.batch.digest,
-        accepted=reference.outcome != Outcome.FAIL,
-        as_of=task.plan.as_of,
-        run=task.plan.run,
-        metrics=result["history"],
-        of_window=bool(task.request.day),
-        by_history=is_by_history(Verdict.from_json(result["verdict"])),
-    )
-    enter(task.store, task.plan.ledger, entry)
+    verdict = Verdict.from_json(result["verdict"])
+    outputs = {name: Reference.from_json(one) for name, one in result["outputs"].items()}
+    of_window = bool(task.request.day)
+    enter_judgement(task.store, task.plan, verdict, outputs, result["history"], of_window=of_window)
 
 
 def read_plan(store: Store, use_case: str, run: str) -> Plan:
@@ -331,7 +324,11 @@ def _run(task: _Task) -> StageResult:
 
 
 def _compute(task: _Task) -> ResultReference:
-    result = _run(task)
+    try:
+        result = _run(task)
+    except InputError as error:
+        refuse_unread(task.store, task.plan, error, of_window=bool(task.request.day))
+        raise
     profile = {
         "wall_seconds": task.seconds["work"],
         "cpu_seconds": task.seconds.pop("cpu"),

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.ledger import accepted_batches
+from stepzero.adapters.ledger import accepted_batches, all_accepted
 from stepzero.adapters.registry_records import Registration, find_evidence
 from stepzero.adapters.registry_succession import successions
 from stepzero.core.digests import digest_file
@@ -217,7 +217,8 @@ def _files(version: Version) -> list[tuple[str, str, list[tuple[str, str]]]]:
     plan = version.plan
     told = [("batch", plan.batch.partition, [(file.uri, file.digest) for file in plan.batch.files])]
     told += [("window", day.partition, [(file.uri, file.digest) for file in day.files]) for day in plan.days]
-    entries = {entry.digest: entry for entry in accepted_batches(version.store, plan.use_case.name)}
+    digests = {member.digest for member in plan.window}
+    entries = {entry.digest: entry for entry in all_accepted(version.store, plan.use_case.name, digests)}
     for member in plan.window:
         entry = entries.get(member.digest)
         told.append(("window", member.partition, [(file.uri, file.digest) for file in entry.files] if entry else []))

@@ -12,15 +12,25 @@ from stepzero.adapters.ledger import (
     Accepted,
     accepted_batches,
     dataset_uris,
+    known_batch,
     landed_days,
     landed_uris,
     make_batch,
+    time_of,
     waiting_uris,
+    was_refused,
 )
 from stepzero.adapters.releases import member_of, released_of
 from stepzero.core.errors import InputError, SpecError, bare, did_you_mean
 from stepzero.core.stages import STAGES
-from stepzero.execution.planning_parts import asks_how_fresh, history_before, named_files, referenced_datasets
+from stepzero.execution.planning_parts import (
+    asks_how_fresh,
+    history_before,
+    landed_batch,
+    named_files,
+    nothing_to_judge,
+    referenced_datasets,
+)
 from stepzero.execution.planning_tables import plan_tables, whole_batch
 from stepzero.execution.warm_start import find_searches
 from stepzero.spec.data import Window
@@ -66,10 +76,10 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
     use_case = apply_form(load_use_case(request.use_case), form)
     _check_recompute(form)
     _check_window(form)
+    _check_earlier(form, use_case)
     tables = plan_tables(request, form.batch, use_case, store)
     batch = whole_batch(tables, request.partition) if tables else _batch(request, form, use_case, store)
     days = _days(store, use_case, batch, form)
-    released = [released_of(store, use_case.name, day) for day in days]
     return Plan(
         run=request.run,
         use_case=use_case,
@@ -80,7 +90,7 @@ def make_plan(request: PlanRequest, store: Store, environment: Environment, cham
         history=history_before(store, use_case, batch, request.as_of),
         days=days,
         tables=tables,
-        released_days=tuple(one for one in released if one),
+        released_days=released_of(store, use_case.name, *days),
         promotes=request.promotes,
         champion=champion,
         as_of=request.as_of,
@@ -111,42 +121,43 @@ def _batch(request: PlanRequest, form: Form, use_case: UseCase, store: Store) ->
         return _dataset(request, use_case, store)
     prefix = use_case.source.prefix
     if use_case.source.partition:
-        return _day(request, form, prefix, store)
+        return _day(request, form, use_case, prefix, store)
     if form.batch:
-        for entry in accepted_batches(store, use_case.name):
-            if entry.partition == form.batch:
-                return Batch(partition=entry.partition, digest=entry.digest, files=entry.files)
-        return make_batch(store, named_files(form.batch, landed_uris(store, prefix)), request.partition)
+        known = known_batch(store, use_case.name, form.batch)
+        return known or _landed(request, named_files(form.batch, landed_uris(store, prefix)), use_case, store)
     claimed = claimed_uris(store, use_case.name, request.run)
-    uris = (
-        list(request.uris) or claimed or waiting_uris(store, use_case.name, prefix) or landed_uris(store, prefix)[-1:]
-    )
-    if not uris:
-        raise InputError(
-            f"landing folder {store.root}/{prefix}",
-            value=bare("no file"),
-            allowed="at least one file that is not empty",
-            action=f"land one: bin/run --use-case {use_case.name} --data FILE",
-        )
-    return make_batch(store, uris, request.partition)
+    uris = list(request.uris) or claimed or waiting_uris(store, use_case.name, prefix)
+    if uris:
+        return _landed(request, uris, use_case, store)
+    accepted = accepted_batches(store, use_case.name)
+    if accepted:
+        return accepted[-1].batch()
+    action = f"land one: bin/run --use-case {use_case.name} --data FILE"
+    raise nothing_to_judge(store, prefix, allowed="at least one file that is not empty", action=action)
 
 
-def _day(request: PlanRequest, form: Form, prefix: str, store: Store) -> Batch:
-    """Return the whole of one day: the run's, the one named, the one of the named file, or the newest."""
+def _landed(request: PlanRequest, uris: list[str], use_case: UseCase, store: Store) -> Batch:
+    return landed_batch(store, use_case.name, uris, request.partition)
+
+
+def _day(request: PlanRequest, form: Form, use_case: UseCase, prefix: str, store: Store) -> Batch:
+    """Return the whole of one day: the run's, the one named, that of the named file, or the newest not refused."""
     days = landed_days(store, prefix)
     if form.batch and form.batch not in days:
         uri = named_files(form.batch, [uri for uris in days.values() for uri in uris])[0]
         day: str | None = uri.removeprefix(prefix).partition("/")[0]
     else:
-        day = form.batch or request.partition or max(days, default=None)
-    if day not in days:
-        raise InputError(
-            f"landing folder {store.root}/{prefix}{day or ''}",
-            value=bare("no file"),
-            allowed="at least one file of that day that is not empty",
-            action=f"land one: bin/stepzero data land {request.use_case} FILE",
-        )
-    return make_batch(store, days[day], day)
+        day = form.batch or request.partition
+    if day is None:
+        newest_first = (make_batch(store, days[one], one) for one in sorted(days, reverse=True))
+        found = next((batch for batch in newest_first if not was_refused(store, use_case.name, batch)), None)
+    else:
+        found = make_batch(store, days[day], day) if day in days else None
+    if found is None:
+        allowed = "at least one file of that day that is not empty"
+        action = f"land one: bin/stepzero data land {request.use_case} FILE"
+        raise nothing_to_judge(store, f"{prefix}{day or ''}", allowed=allowed, action=action)
+    return found
 
 
 def _days(store: Store, use_case: UseCase, batch: Batch, form: Form) -> tuple[Batch, ...]:
@@ -189,9 +200,13 @@ def _window(store: Store, use_case: UseCase, batch: Batch, as_of: str, form: For
     earlier = [entry for entry in accepted_batches(store, use_case.name) if _is_before(entry, batch, as_of)]
     if form.earlier is not None:
         return tuple(member_of(store, use_case.name, entry) for entry in _asked_for(form.earlier, earlier))
+    # One content is one batch, whatever its names: as it was judged last.
+    last = {entry.digest: entry for entry in sorted(earlier, key=lambda entry: entry.as_of)}
+    earlier = [entry for entry in earlier if last[entry.digest] is entry]
     if window.days:
-        first = datetime.fromisoformat(as_of) - timedelta(days=window.days)
-        earlier = [entry for entry in earlier if datetime.fromisoformat(entry.as_of) >= first]
+        end = time_of(batch.partition, as_of)
+        first = end - timedelta(days=window.days)
+        earlier = [entry for entry in earlier if first < entry.time <= end]
     kept = earlier[-(window.batches - 1) :] if window.batches and window.batches > 1 else earlier
     return tuple(member_of(store, use_case.name, entry) for entry in ([] if window.batches == 1 else kept))
 
@@ -210,7 +225,7 @@ def _asked_for(names: tuple[str, ...], known: list[Accepted]) -> list[Accepted]:
 
 
 def _is_before(entry: Accepted, batch: Batch, as_of: str) -> bool:
-    before = datetime.fromisoformat(entry.as_of) < datetime.fromisoformat(as_of)
+    before = datetime.fromisoformat(entry.since or entry.as_of) < datetime.fromisoformat(as_of)
     return before and entry.partition != batch.partition and entry.digest != batch.digest
 
 
@@ -235,6 +250,25 @@ def _check_window(form: Form) -> None:
             allowed="a number with window: recent, and none without",
             action="give both or neither",
         )
+
+
+def _check_earlier(form: Form, use_case: UseCase) -> None:
+    if form.earlier is None:
+        return
+    source = use_case.source
+    if source is None:
+        allowed, action = "nothing where a use case has no single source: there is no window", "leave it out"
+    elif source.partition:
+        allowed = "nothing where a source has daily partitions: the window is in days, as they have landed"
+        action = "choose the window: declared, batch, all, or recent with recent_batches"
+    elif form.window != "declared":
+        allowed, action = (
+            f"nothing with window: {form.window}, which says itself what is trained on",
+            "give one of both",
+        )
+    else:
+        return
+    raise SpecError("form.earlier", value=list(form.earlier), allowed=allowed, action=action)
 
 
 def _check_recompute(form: Form) -> None:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stepzero.adapters.history import points_before
-from stepzero.adapters.ledger import landed_uris, make_batch
+from stepzero.adapters.ledger import landed_uris, make_batch, partition_of
 from stepzero.core.errors import InputError, bare, did_you_mean
 from stepzero.spec.plan import HistoryPoint, ledger_name
 from stepzero.spec.quality import ForeignKeyRule, FreshnessRule
@@ -64,6 +64,34 @@ def history_before(
     most = max(SHOWN_BATCHES, *(rule.depth for rule in anomalies))
     names = {rule.key for rule in anomalies}
     return points_before(store, name, batch, as_of, names, most)
+
+
+def landed_batch(store: Store, ledger: str, uris: list[str], partition: str | None) -> Batch:
+    """Describe landed files as a batch; without a partition, one that was judged before keeps its name.
+
+    So it replaces itself, and is neither compared nor united with itself.
+
+    Raises:
+        InputError: A file is missing or empty.
+    """
+    batch = make_batch(store, uris, partition)
+    known = None if partition else partition_of(store, ledger, batch.digest)
+    return batch.model_copy(update={"partition": known}) if known else batch
+
+
+def nothing_to_judge(store: Store, prefix: str, *, allowed: str, action: str) -> InputError:
+    """Return the error of a run that names no file where none is to be taken."""
+    refused = ", ".join(uri.rpartition("/")[2] for uri in landed_uris(store, prefix))
+    if not refused:
+        return InputError(
+            f"landing folder {store.root}/{prefix}", value=bare("no file"), allowed=allowed, action=action
+        )
+    return InputError(
+        f"landing folder {store.root}/{prefix}",
+        value=bare(f"nothing but what the gate refused: {refused}"),
+        allowed="a file that was not refused, or one that the form names",
+        action="land a mended file, or name one as the batch: it is judged again",
+    )
 
 
 def named_files(name: str, landed: list[str]) -> list[str]:

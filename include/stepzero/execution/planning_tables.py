@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stepzero.adapters.ledger import landed_uris, make_batch, waiting_uris
+from stepzero.adapters.ledger import accepted_batches, landed_uris, waiting_uris
 from stepzero.adapters.releases import released_of
 from stepzero.core.digests import digest_json
-from stepzero.core.errors import InputError, bare
-from stepzero.execution.planning_parts import asks_how_fresh, history_before, named_files, referenced_datasets
+from stepzero.execution.planning_parts import (
+    asks_how_fresh,
+    history_before,
+    landed_batch,
+    named_files,
+    nothing_to_judge,
+    referenced_datasets,
+)
 from stepzero.spec.plan import Batch, TablePlan, ledger_name
 
 if TYPE_CHECKING:
@@ -22,8 +28,8 @@ if TYPE_CHECKING:
 def plan_tables(request: PlanRequest, named: str | None, use_case: UseCase, store: Store) -> dict[str, TablePlan]:
     """Return what is frozen of each table; nothing where the use case has one source.
 
-    Of a table, the files are those that the form names, or the sensor found, or that no accepted batch holds yet, or
-    else the newest one. So a corrected file of one table is judged with what was accepted of the other.
+    Of a table, the files are those that the form names, or the sensor found, or that no run has judged yet, or else
+    those accepted last. So a corrected file of one table is judged with what was accepted of the other.
 
     Raises:
         InputError: Nothing of a table has landed, or a name is no landed file's.
@@ -37,15 +43,12 @@ def plan_tables(request: PlanRequest, named: str | None, use_case: UseCase, stor
     for name, prefix in prefixes.items():
         found = [uri for uri in request.uris if uri.startswith(prefix)]
         ledger = ledger_name(use_case.name, name)
-        uris = chosen.get(name) or found or waiting_uris(store, ledger, prefix) or landed[name][-1:]
+        uris = chosen.get(name) or found or waiting_uris(store, ledger, prefix) or _accepted_last(store, ledger)
         if not uris:
-            raise InputError(
-                f"landing folder {store.root}/{prefix}",
-                value=bare("no file"),
-                allowed="at least one file of every table that is not empty",
-                action=f"land a folder with a file of each: bin/run --use-case {use_case.name} --data FOLDER",
-            )
-        batches[name] = make_batch(store, uris, request.partition)
+            allowed = "at least one file of every table that is not empty"
+            action = f"land a folder with a file of each: bin/run --use-case {use_case.name} --data FOLDER"
+            raise nothing_to_judge(store, prefix, allowed=allowed, action=action)
+        batches[name] = landed_batch(store, ledger, uris, request.partition)
     return {name: _plan(name, batches, use_case, request.as_of, store) for name in batches}
 
 
@@ -65,6 +68,10 @@ def _plan(name: str, batches: Mapping[str, Batch], use_case: UseCase, as_of: str
         datasets=referenced_datasets(store, quality, {other: one for other, one in batches.items() if other != name}),
         fresh_as_of=as_of if asks_how_fresh(quality) else None,
     )
+
+
+def _accepted_last(store: Store, ledger: str) -> list[str]:
+    return [file.uri for entry in accepted_batches(store, ledger)[-1:] for file in entry.files]
 
 
 def _named(names: str, landed: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -35,9 +35,11 @@ class Window(Section):
     batches: int | None = Field(default=None, ge=1)
     """The newest so many; null is all."""
     days: int | None = Field(default=None, ge=1)
-    """Those whose partition lies within so many days before the run's; null is all.
+    """Those of so many days, which end with the run's own batch; null is all.
 
-    With daily partitions the window is explicit: these very days, the run's own the last, whatever ran before.
+    A batch's time is the end of its day; where its partition is no day, the time of the run that judged it first: to
+    judge an old batch again makes it no younger. With daily partitions the window is explicit: these very days, the
+    run's own the last, whatever ran before; null is that day alone.
     """
 
 

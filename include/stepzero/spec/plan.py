@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stepzero.core.digests import digest_text
 from stepzero.spec.base import Section
@@ -30,7 +30,7 @@ class Batch(Section):
     """What landed: the files that a run was started for."""
 
     partition: str
-    """``YYYY-MM-DD`` of a scheduled run; the digest of the batch for a manual one."""
+    """``YYYY-MM-DD`` of a scheduled run; of a manual one the batch's digest, or its name where it was judged before."""
     digest: str
     files: tuple[BatchFile, ...]
 
@@ -47,12 +47,21 @@ class Member(Section):
 
 
 class Released(Section):
-    """Rows that left the quarantine of the run's own batch, in earlier releases."""
+    """Rows that left a quarantine of the run's own batch, in earlier releases."""
 
     accepted: str
     """Digest of the accepted rows that they go with. A batch judged anew may have others; then none of these count."""
     rows: tuple[dict[str, Any], ...]
     """One `Reference` as JSON for each release."""
+
+
+def _several(value: Any) -> Any:
+    """Read what plans of earlier releases say: one, or null."""
+    return () if value is None else (value,) if isinstance(value, dict | Released) else value
+
+
+Releases = Annotated[tuple[Released, ...], BeforeValidator(_several)]
+"""One for each set of rows that was accepted of a batch, under other rules each."""
 
 
 class HistoryPoint(Section):
@@ -68,7 +77,7 @@ class TablePlan(Section):
 
     batch: Batch
     history: tuple[HistoryPoint, ...] = ()
-    released: Released | None = None
+    released: Releases = ()
     datasets: dict[str, Batch] = Field(default_factory=dict)
     fresh_as_of: str | None = None
 
@@ -122,12 +131,15 @@ class Form(Section):
     compared_on: dict[str, Any] | None = None
     """Reference of recent labelled requests, on which the challenger must hold its own; the watch names it."""
     earlier: tuple[str, ...] | None = None
-    """Partitions of accepted batches that the run trains on besides its own; null is what `window` says."""
+    """Partitions of accepted batches that the run trains on besides its own; null is what `window` says. Neither with
+    another window than the declared one, nor with daily partitions or several tables."""
     recompute: tuple[str, ...] = ()
     """Stages to compute again although nothing changed."""
     batch: str | None = None
-    """Partition or file name of a landed batch; null is the newest not yet accepted. With several tables: the name
-    of a file of each that is meant, with commas between them."""
+    """Partition or file name of a landed batch; null is all files that no run has judged yet, or else the batch that
+    was accepted last. What a run has refused is judged again only where it is named. With daily partitions: a day or a
+    file of it; null is the newest day that was not refused. With several tables: the name of a file of each that is
+    meant, with commas between them."""
 
 
 class Plan(Section):
@@ -138,7 +150,7 @@ class Plan(Section):
     environment: str
     batch: Batch
     window: tuple[Member, ...] = ()
-    released: Released | None = None
+    released: Releases = ()
     history: tuple[HistoryPoint, ...] = ()
     """Oldest first; only the metrics that `quality.anomalies` names, so that nothing else is part of a key."""
     days: tuple[Batch, ...] = ()

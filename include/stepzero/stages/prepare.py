@@ -164,7 +164,7 @@ def _accepted(inputs: dict[str, Any], workspace: Workspace) -> tuple[list[tuple[
     accepted += [(judged.reference.uri, judged.output("accepted")) for judged in passed]
     released = [(member.partition, Reference.from_json(rows)) for member in plan.window for rows in member.released]
     digests = {reference.digest: name for name, reference in accepted}
-    for one in [*([plan.released] if plan.released else []), *plan.released_days]:
+    for one in [*plan.released, *plan.released_days]:
         if one.accepted in digests:
             released += [(digests[one.accepted], Reference.from_json(rows)) for rows in one.rows]
     return accepted, released

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.batches import UNREADABLE, explained_reading, is_parquet, read_batch
 from stepzero.adapters.deequ import Measured
-from stepzero.adapters.ledger import Accepted, accept
 from stepzero.adapters.quarantine import REASONS
 from stepzero.adapters.spark import quoted, write_dataset
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
@@ -45,16 +44,14 @@ def quality_gate(use_case: Any, inputs: dict[str, StageInput], workspace: Worksp
         RuleError: A rule cannot be evaluated; that says nothing about the data.
     """
     del inputs
-    schema = schema_findings(use_case, workspace)
-    if any(not finding.passed and finding.severity == "error" for finding in schema):
-        return _refused(schema, workspace)
     with ExitStack() as kept, explained_reading(workspace.plan.batch):
+        schema = schema_findings(use_case, workspace)
+        if any(not finding.passed and finding.severity == "error" for finding in schema):
+            return _refused(schema, workspace)
         judged = judge(use_case, workspace, kept)
         findings = [*schema, *judged.findings]
         verdict = _verdict(use_case.quality, judged, findings, workspace)
         outputs = _write_rows(workspace, judged)
-    if verdict.accepted:
-        _enter(workspace, outputs)
     watched = told_anomalies(judged.anomalies)
     outputs |= _write_reports(workspace, outputs, findings, verdict, judged.measured, watched)
     return StageResult(
@@ -164,21 +161,6 @@ def _told(rule: RowRule) -> Column:
     if rule.label == "0 type":
         return functions.concat(functions.lit("type of "), functions.concat_ws(", ", functions.col(UNREADABLE)))
     return functions.lit(f"{rule.rule} of {rule.column}: {rule.bound}" if rule.column else f"{rule.rule}: {rule.bound}")
-
-
-def _enter(workspace: Workspace, outputs: dict[str, Reference]) -> None:
-    batch = workspace.plan.batch
-    aside = outputs.get("quarantined")
-    entry = Accepted(
-        partition=batch.partition,
-        digest=batch.digest,
-        files=batch.files,
-        accepted=outputs["accepted"].to_json(),
-        quarantined=aside.to_json() if aside else None,
-        as_of=workspace.plan.as_of,
-        run=workspace.plan.run,
-    )
-    accept(workspace.store, workspace.plan.ledger, entry)
 
 
 def _write_reports(

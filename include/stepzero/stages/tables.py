@@ -55,9 +55,8 @@ def prepare_table(use_case: Any, inputs: dict[str, StageInput], workspace: Works
 
 def _accepted(accepted: Reference, workspace: Workspace) -> DataFrame:
     """Return what the gate accepted, with the rows that were released from the quarantine beside it."""
-    released = workspace.plan.released
-    rows = released.rows if released and released.accepted == accepted.digest else ()
-    references = [accepted, *(Reference.from_json(one) for one in rows)]
+    released = [one for one in workspace.plan.released if one.accepted == accepted.digest]
+    references = [accepted, *(Reference.from_json(rows) for one in released for rows in one.rows)]
     frames = [read_dataset(workspace.spark, workspace.store, one) for one in references]
     return reduce(lambda one, other: one.unionByName(other), frames)
 

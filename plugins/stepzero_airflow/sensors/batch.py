@@ -22,11 +22,12 @@ SCHEDULED = frozenset({"scheduled", "backfill"})
 class BatchSensor(BaseSensorOperator):
     """Wait until a batch has landed, on the triggerer; hand on the names of its files.
 
-    Listing and ledger decide; an event would only wake it. A run by hand passes at once where
-    anything has landed: the person chose a batch in the form, or the plan takes the newest.
+    Listing and ledger decide; an event would only wake it. What a run has accepted or refused is no news. A run by
+    hand passes at once where anything has landed: the person chose a batch in the form, or the plan takes what no run
+    has judged, or else what was accepted last.
 
     Args:
-        use_case: Whose ledger says what is accepted already.
+        use_case: Whose ledger says what was judged already.
         prefix: Where files land, relative to the store.
         poll_seconds: Time between two looks.
         wait_hours: After that the run is skipped: a day without data is no failure.
@@ -125,6 +126,6 @@ class BatchSensor(BaseSensorOperator):
 
     def _hand_on(self, uris: list[str]) -> list[str]:
         self.log.info(
-            "%d new files: %s", len(uris), ", ".join(uris[:20]) or "none; the plan takes the newest landed one"
+            "%d new files: %s", len(uris), ", ".join(uris[:20]) or "none; the plan takes what was accepted last"
         )
         return few_enough(uris)

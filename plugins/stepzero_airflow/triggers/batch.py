@@ -12,13 +12,15 @@ from stepzero.spec.plan import ledger_name
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from stepzero.adapters.ledger import Digests
+
 
 class BatchTrigger(BaseTrigger):
-    """Fire when files lie under a prefix that no accepted batch holds, and have stopped growing.
+    """Fire when files lie under a prefix that no run has judged, and have stopped growing.
 
     Args:
         store: Address of the store.
-        use_case: Whose ledger says what is accepted already.
+        use_case: Whose ledger says what was judged already.
         prefix: Where files land, relative to the store.
         poll_seconds: Time between two looks. Two equal ones in a row count as landed.
         wait_seconds: After that, the trigger says that nothing came.
@@ -41,6 +43,7 @@ class BatchTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
         self.wait_seconds = wait_seconds
         self.tables = tables
+        self._read: Digests = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -71,27 +74,27 @@ class BatchTrigger(BaseTrigger):
 
     def _look(self) -> dict[str, int]:
         if self.tables:
-            return waiting_tables(self.store, self.use_case, self.tables)
-        return waiting_files(self.store, self.use_case, self.prefix)
+            return waiting_tables(self.store, self.use_case, self.tables, self._read)
+        return waiting_files(self.store, self.use_case, self.prefix, self._read)
 
 
 def _event(status: str, uris: list[str]) -> TriggerEvent:
     return TriggerEvent({"status": status, "uris": uris})  # type: ignore[no-untyped-call]
 
 
-def waiting_files(store: str, use_case: str, prefix: str) -> dict[str, int]:
-    """Return landed files that no accepted batch holds, with their sizes.
+def waiting_files(store: str, use_case: str, prefix: str, read: Digests | None = None) -> dict[str, int]:
+    """Return landed files that no run has accepted or refused, with their sizes.
 
-    Folder markers, hidden files and empty files have not landed.
+    Folder markers, hidden files and empty files have not landed. Who looks again and again hands over what it has read.
     """
     from stepzero.adapters.ledger import waiting_uris
     from stepzero.adapters.store import Store
 
     opened = Store(store)
-    return {uri: opened.size(uri) or 0 for uri in waiting_uris(opened, use_case, prefix)}
+    return {uri: opened.size(uri) or 0 for uri in waiting_uris(opened, use_case, prefix, read)}
 
 
-def waiting_tables(store: str, use_case: str, tables: Mapping[str, str]) -> dict[str, int]:
+def waiting_tables(store: str, use_case: str, tables: Mapping[str, str], read: Digests | None = None) -> dict[str, int]:
     """Return the new files of all tables, with their sizes; nothing while a table has none."""
-    found = [waiting_files(store, ledger_name(use_case, name), prefix) for name, prefix in tables.items()]
+    found = [waiting_files(store, ledger_name(use_case, name), prefix, read) for name, prefix in tables.items()]
     return {uri: size for files in found for uri, size in files.items()} if all(found) else {}
