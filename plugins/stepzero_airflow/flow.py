@@ -55,13 +55,13 @@ class Flow:
 
         def decorate(function: Callable[..., Any]) -> Callable[..., DAG]:
             documentation = function.__globals__.get("__doc__")
-            merged: dict[str, Any] = self._defaults() | {"doc_md": documentation} | settings
+            merged: dict[str, Any] = self._defaults(settings.get("schedule")) | {"doc_md": documentation} | settings
             decorated: Callable[..., DAG] = dag(**merged)(function)  # type: ignore[no-untyped-call]  # noqa: AIR002 - in `merged`
             return decorated
 
         return decorate
 
-    def _defaults(self) -> dict[str, Any]:
+    def _defaults(self, schedule: Any) -> dict[str, Any]:
         resources = self.resources("default")
         return {
             "description": self.spec.title or None,
@@ -69,7 +69,7 @@ class Flow:
             "catchup": False,
             "max_active_runs": MOST_ACTIVE_RUNS,
             "tags": ["stepzero", *([self.spec.problem.kind] if self.spec.problem else ["quality"])],
-            "params": trigger_form(self.spec, self.environment),
+            "params": trigger_form(self.spec, self.environment, by_arrivals=isinstance(schedule, list)),
             "default_args": {
                 "owner": self.spec.owner,
                 "retries": max(resources.retries, 2),

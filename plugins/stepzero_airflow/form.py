@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 BY_THE_WATCH = ("half_life", "reason", "compared_on")
 """What nobody fills in: the watch sets it when it starts a run."""
 AS_DECLARED = "as declared"
-_BATCH = "File name or partition of a landed batch. Empty: the newest that no run has accepted yet."
-_BATCH_OF_TABLES = "Landed files, a comma between them; a table that is not named takes its newest. Empty: all newest."
+_BATCH = (
+    "File name or partition of a landed batch. Empty: all files that no run has judged yet, or else the batch accepted "
+    "last. A refused batch is judged again only where it is named."
+)
+_BATCH_OF_ARRIVALS = "File name or partition of a landed batch. Empty: what no run has claimed; the run waits for it."
+_BATCH_OF_DAYS = "A day (YYYY-MM-DD) or the name of a file of it. Empty: the newest day that was not refused."
+_BATCH_OF_TABLES = (
+    "Landed files, a comma between them. A table of which none is named takes the files that no run has judged yet, or "
+    "else those accepted last."
+)
 _REPRODUCE = "Reproduce"
 _EXPERT = "More"
 _OTHER_DAGS = ("watch_", "collect_windows", "triage", "release", "captured_")
@@ -39,15 +47,21 @@ _ENDPOINTS = {"lease_endpoint", "create_endpoint", "ask_endpoint", "remove_endpo
 """Stages of a comparison behind endpoints."""
 
 
-def trigger_form(use_case: UseCase, environment: Environment) -> dict[str, Param]:
+def trigger_form(use_case: UseCase, environment: Environment, *, by_arrivals: bool = False) -> dict[str, Param]:
     """Return the parameters of a use case's DAG; empty where there is nothing to train.
 
     The main ones have no section, so that Airflow shows them opened. Descriptions are short,
     because Airflow prints the whole schema when it refuses a value.
+
+    Args:
+        use_case: What is declared.
+        environment: Who approves.
+        by_arrivals: Whether files start the DAG's runs, each of which claims what arrived.
     """
     if use_case.train is None:
         return {}
-    return {**_main(use_case, environment), **_reproduce(use_case), **_more(use_case)}
+    main = _main(use_case, environment, _BATCH_OF_ARRIVALS if by_arrivals else _batch(use_case))
+    return {**main, **_reproduce(use_case), **_more(use_case)}
 
 
 def form_values(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +82,7 @@ def effective_approval(use_case: UseCase, environment: Environment) -> str:
     return "person" if "person" in {environment.approval, use_case.promote.approval} else "rule"
 
 
-def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
+def _main(use_case: UseCase, environment: Environment, batch: str) -> dict[str, Param]:
     models = list(use_case.train.models) if use_case.train else []
     others = [name for recipe in use_case.recipes.values() for name in recipe.models or ()]
     samplers = list(use_case.resample)
@@ -91,10 +105,16 @@ def _main(use_case: UseCase, environment: Environment) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Batch",
-            description=_BATCH_OF_TABLES if use_case.tables else _BATCH,
+            description=batch,
         ),
         **_recipe(use_case),
     }
+
+
+def _batch(use_case: UseCase) -> str:
+    if use_case.tables:
+        return _BATCH_OF_TABLES
+    return _BATCH_OF_DAYS if use_case.source and use_case.source.partition else _BATCH
 
 
 def _recipe(use_case: UseCase) -> dict[str, Param]:
@@ -183,40 +203,59 @@ def _more(use_case: UseCase) -> dict[str, Param]:
     if use_case.tables:
         # What earlier batches said is in the feature groups: there is no window to choose.
         return _recompute(use_case)
-    window = use_case.source.window if use_case.source else None
-    declared = f"the newest {window.batches} batches" if window and window.batches else "all batches declared"
+    daily = use_case.source is not None and use_case.source.partition is not None
+    what = "days" if daily else "batches"
     return {
         "window": Param(
             "declared",
             type="string",
             enum=["declared", "batch", "recent", "all"],
             values_display={
-                "declared": f"As declared: {declared}",
-                "batch": "This batch alone",
-                "recent": "The newest batches, as many as the next field says",
-                "all": "All accepted batches",
+                "declared": f"As declared: {_declared(use_case, what)}",
+                "batch": "This day alone" if daily else "This batch alone",
+                "recent": f"The newest {what}, as many as the field below says",
+                "all": "All days landed before it, and its own" if daily else "All accepted batches",
             },
             title="Window",
-            description="Which accepted batches the run trains on.",
+            description=f"Which {'days' if daily else 'accepted batches'} the run trains on.",
             section=_EXPERT,
         ),
+        # Days are a window by themselves: there is nothing to name.
+        **({} if daily else _earlier()),
+        "recent_batches": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title=f"Newest {what}",
+            description=f"How many, this run's own included. Only with the window of the newest {what}.",
+            section=_EXPERT,
+        ),
+        **_recompute(use_case),
+    }
+
+
+def _declared(use_case: UseCase, what: str) -> str:
+    window = use_case.source.window if use_case.source else None
+    if window and window.batches and window.days:
+        return f"the newest {window.batches} batches of the {window.days} days that end with this one"
+    if window and window.batches:
+        return f"the newest {window.batches} batches"
+    if window and window.days:
+        return f"the {window.days} days that end with this one"
+    return "this day alone" if what == "days" else "all accepted batches"
+
+
+def _earlier() -> dict[str, Param]:
+    return {
         "earlier": Param(
             None,
             type=["null", "array"],
             items={"type": "string"},
             title="Earlier batches",
-            description="Partitions of accepted batches to train on besides this one. Empty: what the window says.",
+            description="Partitions of accepted batches to train on besides this one, where the window is as declared. "
+            "Empty: what the window says.",
             section=_EXPERT,
-        ),
-        "recent_batches": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Newest batches",
-            description="How many, this run's own included. Only with the window of the newest batches.",
-            section=_EXPERT,
-        ),
-        **_recompute(use_case),
+        )
     }
 
 

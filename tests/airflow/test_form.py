@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import ParamValidationError
 
+from stepzero.spec.data import Window
 from stepzero.spec.load import load_environment, load_use_case, validate
 from stepzero.spec.plan import Form
 from stepzero_airflow.form import BY_THE_WATCH, effective_approval, form_values, trigger_form
@@ -65,8 +66,47 @@ def test_several_tables_have_no_window_to_choose() -> None:
     assert "a comma between them" in str(shown["batch"].description)
 
 
-def test_every_field_is_explained_typed_and_short(form: dict[str, Any]) -> None:
-    for name, param in form.items():
+def test_days_are_chosen_as_days(form: dict[str, Any]) -> None:
+    shown = trigger_form(load_use_case("simulated_transactions"), load_environment("local"))
+    assert set(form) - set(shown) == {"earlier", "recipe"}, "a plan refuses what the form does not offer"
+    assert shown["window"].schema["values_display"] == {
+        "declared": "As declared: the 35 days that end with this one",
+        "batch": "This day alone",
+        "recent": "The newest days, as many as the field below says",
+        "all": "All days landed before it, and its own",
+    }
+    assert shown["recent_batches"].schema["title"] == "Newest days"
+    assert "newest day that was not refused" in str(shown["batch"].description)
+
+
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        ({}, "all accepted batches"),
+        ({"batches": 30}, "the newest 30 batches"),
+        ({"days": 7}, "the 7 days that end with this one"),
+        ({"batches": 3, "days": 7}, "the newest 3 batches of the 7 days that end with this one"),
+    ],
+)
+def test_the_declared_window_is_told_as_it_is(window: dict[str, int], told: str) -> None:
+    cards = load_use_case("credit_card_fraud")
+    assert cards.source is not None
+    source = cards.source.model_copy(update={"window": Window(**window)})
+    shown = trigger_form(cards.model_copy(update={"source": source}), load_environment("local"))
+    assert shown["window"].schema["values_display"]["declared"] == f"As declared: {told}"
+
+
+def test_the_form_says_which_batch_a_run_takes_that_names_none(form: dict[str, Any]) -> None:
+    assert "all files that no run has judged yet, or else the batch accepted last" in str(form["batch"].description)
+    arriving = trigger_form(load_use_case("abalone_age"), load_environment("local"), by_arrivals=True)
+    assert "what no run has claimed; the run waits for it" in str(arriving["batch"].description)
+
+
+@pytest.mark.parametrize(
+    "use_case", ["credit_card_fraud", "simulated_transactions", "auto_claims_fraud", "abalone_age"]
+)
+def test_every_field_is_explained_typed_and_short(use_case: str) -> None:
+    for name, param in trigger_form(load_use_case(use_case), load_environment("local")).items():
         assert param.description, name
         assert param.schema["title"], name
         assert set(param.schema) <= SHOWN, name

@@ -81,7 +81,7 @@ def released_rows(inputs: Mapping[str, Any], plan: Any) -> list[tuple[str, dict[
     known |= {one.output("accepted").digest: day for day, one in accepted_days(inputs).items()}
     found = [(member.partition, rows) for member in plan.window for rows in member.released]
     own = [(plan.batch.partition, one) for one in plan.released]
-    own += [(name, one) for name, table in plan.tables.items() for one in table.released]
+    own += [(name, one) for name, planned in plan.tables.items() for one in planned.released]
     for name, one in [*own, *(("", day) for day in plan.released_days)]:
         if one.accepted in known or (name and not gates):
             found += [(known.get(one.accepted, name), rows) for rows in one.rows]
