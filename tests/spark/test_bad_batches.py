@@ -17,6 +17,8 @@ from stepzero.spec.load import load_use_case
 from stepzero.spec.use_case import UseCase
 from support.gate import SMALL, Gate, Judged, small
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 SHIPPED = load_use_case("credit_card_fraud")
 
 

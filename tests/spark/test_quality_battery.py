@@ -21,6 +21,8 @@ from stepzero.spec.use_case import UseCase
 from support.gate import Gate, Judged
 from support.quality_rows import COLUMNS, CUSTOMERS, bad_rows, good_rows
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 AS_OF, LATER = "2026-01-02T00:00:00+00:00", "2026-01-05T12:00:00+00:00"
 
 

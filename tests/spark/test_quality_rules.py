@@ -11,6 +11,8 @@ from stepzero.core.errors import RuleError
 from stepzero.core.verdict import Outcome
 from support.gate import SMALL, Gate, small
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 ALL_KINDS: list[dict[str, Any]] = [
     {"rule": "size", "at_least": 5, "at_most": 100},
     {"rule": "complete", "columns": ["id", "amount"]},
