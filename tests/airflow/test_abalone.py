@@ -20,7 +20,7 @@ MODELS = ("xgboost", "least_absolute_deviations", "random_forest", "nearest_neig
 
 @pytest.fixture(scope="module")
 def dag(airflow_database: Path) -> Any:
-    return DagBag(str(ROOT / "dags")).dags["abalone_age"]
+    return DagBag(str(ROOT / "dags" / "abalone_age.py")).dags["abalone_age"]
 
 
 def test_the_graph_shows_branches_and_teardowns(dag: Any) -> None:
@@ -92,7 +92,7 @@ def test_one_branch_fails_others_did_not_learn_and_nothing_is_left(api_server: s
         random_forest="fold 0: ValueError: no luck",
         nearest_neighbours=Broken(),
     )
-    run = DagBag(str(ROOT / "dags")).dags["abalone_age"].test()
+    run = DagBag(str(ROOT / "dags" / "abalone_age.py")).dags["abalone_age"].test()
     found = states(run)
     assert run.state == "failed"
     steps = {
@@ -116,7 +116,7 @@ def test_a_good_run_says_who_won_and_how_sure_that_is(api_server: str, rivals: R
         random_forest=Line(90.0),
         nearest_neighbours="fold 0: ValueError: no luck",
     )
-    run = DagBag(str(ROOT / "dags")).dags["abalone_age"].test()
+    run = DagBag(str(ROOT / "dags" / "abalone_age.py")).dags["abalone_age"].test()
     found, note = states(run), note_of(api_server, run)
     assert run.state == "success", note
     assert found["compare.verdict"] == found["deploy"] == "success"

@@ -40,7 +40,7 @@ RETRAIN = {
 def dag_of(name: str = "credit_card_fraud_watch") -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(str(ROOT / "dags")).dags[name]
+    return DagBag(str(ROOT / "dags" / f"{name}.py")).dags[name]
 
 
 def test_graph_is_collect_monitors_triage_and_four_ends(airflow_database: Path) -> None:
