@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,9 +31,16 @@ from support.stack import ROOT
 from support.traffic import DAY, FIRST, ROWS, Traffic, ages, make_ages, make_traffic, use_case
 
 
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
+    """A champion with its reference, made once: nobody has asked it anything."""
+    with pytest.MonkeyPatch.context() as patched:
+        yield make_traffic(tmp_path_factory.mktemp("registered"), patched)
+
+
 @pytest.fixture
-def traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traffic:
-    return make_traffic(tmp_path, monkeypatch)
+def traffic(registered: Traffic, tmp_path: Path) -> Traffic:
+    return registered.copy(tmp_path / "world")
 
 
 def kinds(seen: dict[str, Any]) -> set[str]:
