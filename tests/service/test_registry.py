@@ -364,3 +364,37 @@ def test_a_champion_that_the_store_does_not_know_is_told(world: World) -> None:
     world.store.remove(registration_uri(world.name, "1"))
     with pytest.raises(PromotionError, match="restore the store, or take the alias `champion` from this version"):
         world.stage("register", world.plan("second"), world.evaluated(NONE))
+
+
+def test_golden_49_code_and_data_contributed_and_the_model_was_produced(world: World, tracking: Tracking) -> None:
+    """The reference's notebook marked its training data as Produced, and its model as nothing."""
+    inputs = world.evaluated(BOTH)
+    registered = world.stage("register", world.plan("first"), inputs)
+    world.stage("register", world.plan("first"), inputs)
+    version = tracking.client.get_model_version(world.name, "1")
+    run = tracking.client.get_run(version.run_id)
+    taken = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
+    prepared = inputs["prepared"]
+    assert taken == {
+        "train rows": (prepared.output("train").digest, "training"),
+        "test rows": (prepared.output("test").digest, "evaluation"),
+    }
+    (produced,) = run.outputs.model_outputs
+    assert f"models:/{produced.model_id}" == version.source
+    assert registered.values["version"] == "1"
+
+
+def test_golden_50_a_version_carries_its_own_metrics_and_reports_and_waits_for_a_decision(
+    world: World, tracking: Tracking
+) -> None:
+    """The reference attached another model's explanation as the bias report of its second package."""
+    plan, inputs = world.plan("first"), world.evaluated(BOTH)
+    registered = world.stage("register", plan, inputs)
+    tags = tracking.registry.tags(world.name, "1")
+    assert tags["stepzero.approval"] == "pending"
+    assert tags["stepzero.metric.average_precision"] == "0.8"
+    assert tags[DIGEST] == inputs["evaluated"].output("model").digest
+    dossier = world.store.read_json(registered.output("dossier").uri)
+    assert dossier["model"]["digest"] == tags[DIGEST]
+    world.stage("approve", plan, {"registered": registered}, person("Approve"))
+    assert tracking.registry.tags(world.name, "1")["stepzero.approval"] == "approved"

@@ -119,21 +119,3 @@ def test_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert f"port {other.ports['AIRFLOW']} of airflow-api-server: got taken by process" in done.stderr
     assert "choose another port with STEPZERO_AIRFLOW_PORT=N" in done.stderr
     assert other.processes() == []
-
-
-def test_history_is_back_after_down_and_up(services: Stack) -> None:
-    created = httpx.post(
-        f"{services.mlflow_url}/api/2.0/mlflow/experiments/create", json={"name": "kept"}, timeout=30
-    ).raise_for_status()
-    services.airflow("POST", "/variables", json={"key": "kept", "value": "yes"})
-    # A supervisor that was killed cannot tidy up: `down` must find everything by itself.
-    assert services.kill("stepzero.cli.services.supervisor")
-    services.command("down", timeout=120)
-    assert services.processes() == []
-    assert services.command("status", expect=1).returncode == 1
-    services.command("up", timeout=400)
-    assert services.airflow("GET", "/variables/kept")["value"] == "yes"
-    found = httpx.get(
-        f"{services.mlflow_url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "kept"}, timeout=30
-    ).json()
-    assert found["experiment"]["experiment_id"] == created.json()["experiment_id"]
