@@ -23,7 +23,7 @@ from stepzero.core.stages import StageResult
 from stepzero.core.verdict import Outcome
 from stepzero.learning.ripeness import ripeness
 from stepzero.spec.monitors import Labels
-from stepzero.stages.register_comparison import compare_with_champion
+from stepzero.stages.register_comparison import Finding, compare_with_champion
 from support.champions import as_input
 from support.traffic import DAY, FIRST, Traffic, make_ages, make_traffic
 
@@ -232,16 +232,19 @@ def test_a_retrained_regression_must_hold_its_own_on_recent_labelled_requests_or
     labelled = traffic.stage("collect_windows", plan, {}).output("labelled")
     traffic.register("2", seed=5)
 
-    def compared(rows: Reference) -> str:
+    def finding(rows: Reference | None, outputs: dict[str, Reference]) -> Finding:
         workspace = Workspace(
             store=traffic.store,
             environment=traffic.environment,
-            plan=plan.model_copy(update={"compared_on": rows.to_json()}),  # type: ignore[arg-type]
+            plan=plan.model_copy(update={"compared_on": rows and rows.to_json()}),  # type: ignore[arg-type]
             folder="results/register/tries/1",
             stage="register",
         )
-        inputs = {name: as_input(name, StageResult(outputs=traffic.made["2"])) for name in ("prepared", "evaluated")}
-        return compare_with_champion(traffic.use_case, inputs, workspace).sentence
+        inputs = {name: as_input(name, StageResult(outputs=outputs)) for name in ("prepared", "evaluated")}
+        return compare_with_champion(traffic.use_case, inputs, workspace)
+
+    def compared(rows: Reference) -> str:
+        return finding(rows, traffic.made["2"]).sentence
 
     assert "on 900 recent labelled requests that neither trained on" in compared(labelled)
     rows = read_frame(traffic.store, labelled)
@@ -253,3 +256,17 @@ def test_a_retrained_regression_must_hold_its_own_on_recent_labelled_requests_or
         sentence = compared(write_frame(traffic.store, f"made/{name}", changed, producer="x"))
         assert "rows that neither trained on" in sentence
         assert told + why in sentence
+
+    held = read_frame(traffic.store, traffic.made["2"]["test"])
+
+    def interval(name: str, entity: pd.Series[Any] | None) -> tuple[float, float]:
+        told = held if entity is None else held.assign(_split_entity=entity.astype(str))
+        test = write_frame(traffic.store, f"made/{name}", told, producer="x")
+        figures = finding(None, {**traffic.made["2"], "test": test}).figures
+        return figures["low"], figures["high"]
+
+    single = pd.Series(range(len(held)))
+    assert interval("single", single) == pytest.approx(interval("rows", None), rel=1e-9)
+    assert interval("tens", single // 10) != interval("rows", None), (
+        "whole entities are drawn where they are kept apart"
+    )
