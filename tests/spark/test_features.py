@@ -34,6 +34,8 @@ from support.features import (
     use_case_of,
 )
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 
 def frames(spark: Any, store: Store, history: pd.DataFrame, rows: pd.DataFrame) -> tuple[Any, Any]:
     """Return both as Spark reads them from the store, which is how they come."""

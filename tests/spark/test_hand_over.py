@@ -21,6 +21,8 @@ from stepzero.stages.quality_hand_over import judge_hand_over, judge_hand_over_p
 from stepzero.stages.quality_plain import judge_plainly
 from support.gate import NAME, SMALL, Gate, small
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 LOW = {"rule": "between", "column": "root", "at_most": 3}
 """Of small's ten rows only the one with amount 10 breaks it, once the root is derived."""
 

@@ -18,6 +18,8 @@ from stepzero.spec.use_case import UseCase
 from support.cards import REAL
 from support.gate import SMALL, Gate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 
 def toy(**sections: Any) -> UseCase:
     """Return a classification of small rows with some sections of its own."""

@@ -11,6 +11,8 @@ import pytest
 from stepzero.core.verdict import Outcome
 from support.gate import SMALL, Gate, rows_of, small
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 RULES: list[dict[str, Any]] = [
     {"rule": "complete", "columns": ["country"]},
     {"rule": "unique", "columns": ["id"]},

@@ -10,6 +10,8 @@ from stepzero.core.verdict import Outcome
 from stepzero.spec.use_case import UseCase
 from support.gate import Gate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 DECLARED = {"id": "int", "amount": "double", "country": "string"}
 ROWS = pd.DataFrame({"id": [1, 2], "amount": [1.5, 2.5], "country": ["DE", None]})
 

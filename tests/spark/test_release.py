@@ -23,6 +23,8 @@ from stepzero.spec.use_case import UseCase
 from support.gate import NAME, Gate, Judged, rows_of
 from support.stack import ROOT
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 COLUMNS = {"id": "int", "amount": "double", "country": "string", "at": "timestamp", "label": "int"}
 RULES = [
     {"rule": "between", "column": "amount", "at_least": 0},

@@ -19,6 +19,8 @@ from stepzero.spec.use_case import UseCase
 from stepzero.stages.prepare_split import split_rows
 from support.gate import Gate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 CLAIMS = Path(__file__).resolve().parents[3] / "shared" / "data" / "auto_claims"
 DAY = 86_400
 

@@ -15,6 +15,8 @@ from stepzero.stages.prepare_transforms import transform
 from support.claims import claims_file, joined_claims
 from support.gate import SMALL, Gate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 ONE_HOT = {
     "driver_relationship": ["self", "na", "spouse", "child", "other"],
     "incident_type": ["collision", "breakin", "theft"],
