@@ -26,6 +26,7 @@ from stepzero.measures.decisions import f1
 from stepzero.measures.ranking import average_precision, roc_auc
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_environment, load_use_case
+from stepzero.spec.serve import Serve
 from stepzero.spec.use_case import UseCase
 from stepzero.spec.view import View
 from stepzero.stages.prepare_split import split_rows
@@ -58,7 +59,8 @@ def compared_splits(
     parser.add_argument("--anew", action="store_true", help="measure again what was measured before")
     asked = parser.parse_args()
     logging.getLogger("stepzero").setLevel(logging.WARNING)
-    use_case = load_use_case(NAME)
+    # How it is served and watched has no part in what is learned.
+    use_case = load_use_case(NAME).model_copy(update={"serve": Serve(), "monitors": None})
     with tempfile.TemporaryDirectory(prefix="stepzero-") as folder:
         source, data = find_tables(asked.data, Path(folder))
         files = [data / "claims.csv", data / "customers.csv"]

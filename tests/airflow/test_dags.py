@@ -119,6 +119,7 @@ CLAIMS_UPSTREAM = {
         "dataset.bias_before",
         "train.evaluate",
         "train.baseline",
+        "train.reference",
         "train.bias_after",
         *BOTH_GATES,
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,9 @@ import pytest
 from airflow.sdk.exceptions import DagRunTriggerException, TaskDeferred
 
 from stepzero.core.errors import SpecError
-from stepzero.spec.monitors import BiasDrift, Monitors
 from stepzero.spec.plan import run_folder
 from stepzero_airflow.operators.watch import FollowOperator, RetrainOperator, page_address
 from stepzero_airflow.runs import watch_run
-from stepzero_airflow.sensors.window import WindowSensor
 from stepzero_airflow.triggers.window import WindowTrigger
 from support.scripted import SCRIPT, played
 from support.stack import ROOT
@@ -69,24 +66,19 @@ def test_a_use_case_that_watches_nothing_has_no_watching_dag(airflow_database: P
 
 
 def test_a_watching_dag_has_the_monitors_that_its_use_case_declares(airflow_database: Path) -> None:
-    from stepzero_airflow import daily, use_case
-    from stepzero_airflow.watch import await_window, follow, plan_watch, report_watch, triage, watch, watching_dag
-
-    claims = use_case("auto_claims_fraud")
-    declared = Monitors(bias=BiasDrift(), attribution_drift=None, prediction_drift=None)
-    flow = replace(claims, spec=claims.spec.model_copy(update={"monitors": declared}))
-
-    @watching_dag(flow, schedule=daily("04:00"))
-    def claims_watch() -> None:
-        run = plan_watch(flow, await_window(flow))
-        report_watch(run, *follow(run, triage(run, watch(run))))
-
-    tasks = claims_watch().task_dict
-    monitors = {name for name in tasks if name.startswith("monitors.")}
-    expected = ("collect_windows", "data_quality", "data_drift", "model_quality", "bias")
-    assert monitors == {f"monitors.{name}" for name in expected}
+    claims, cards = dag_of("auto_claims_fraud_watch"), dag_of()
+    monitors, others = (
+        {name for name in dag.task_dict if name.startswith("monitors.")} - {"monitors.collect_windows"}
+        for dag in (claims, cards)
+    )
+    assert monitors == {f"monitors.{name}" for name in (*MONITORS, "bias")}, "bias is watched where groups are declared"
+    assert others == {f"monitors.{name}" for name in (*MONITORS, "captured_skew")}
+    tasks = claims.task_dict
+    assert list(claims.task_group.children) == TOP_LEVEL
     assert tasks["arrival.await_window"].use_case == "auto_claims_fraud"
     assert tasks["retrain"].training == "auto_claims_fraud"
+    assert (claims.max_active_runs, claims.timetable.expression) == (1, "0 4 * * *")
+    assert claims.doc_md.startswith("Watch what the claims endpoint")
 
 
 def context_of(run_type: str, end: datetime) -> Any:
@@ -97,7 +89,7 @@ def test_the_sensor_waits_on_the_triggerer_until_the_last_rows_are_written(
     airflow_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPZERO_ENVIRONMENT", "local")
-    sensor = WindowSensor(task_id="await_window", use_case="credit_card_fraud")
+    sensor = dag_of().task_dict["arrival.await_window"]
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)
     assert sensor.execute(context_of("scheduled", long_ago)) == "2026-01-01T00:00:40+00:00"
     soon = datetime.now(UTC) + timedelta(hours=1)
@@ -106,6 +98,11 @@ def test_the_sensor_waits_on_the_triggerer_until_the_last_rows_are_written(
     until = (soon + timedelta(seconds=40)).isoformat()
     assert deferred.value.trigger.serialize()[1] == {"until": until}
     assert sensor.execute_complete({}, {"until": until}) == until
+    claims = dag_of("auto_claims_fraud_watch").task_dict["arrival.await_window"]
+    with pytest.raises(TaskDeferred) as other:
+        claims.execute(context_of("scheduled", soon))
+    assert type(other.value.trigger) is type(deferred.value.trigger) is WindowTrigger, "both wait on one triggerer"
+    assert other.value.trigger.serialize()[1] == {"until": until}
 
 
 def test_the_trigger_fires_when_the_time_is_over() -> None:

@@ -343,10 +343,11 @@ def test_labels_come_in_any_order_and_the_last_word_counts(store: Store, tmp_pat
     assert known("2026-11-29T00:00:00+00:00") == {"a": 1.0, "b": 0.0, "c": 1.0}
     assert known("2026-12-01T00:00:00+00:00") == {"a": 0.0, "b": 0.0, "c": 1.0}, "corrected"
     rows = pd.DataFrame({ID: ["a", "x", "a"], SCORE: [0.1, 0.2, 0.3]})
-    found = join_labels(rows, read_labels(store, "cards", START, datetime(2026, 12, 1, tzinfo=UTC)))
+    found, unclear = join_labels(rows, read_labels(store, "cards", START, datetime(2026, 12, 1, tzinfo=UTC)))
+    assert unclear == 0
     assert found["label"].tolist()[::2] == [0.0, 0.0]
     assert np.isnan(found["label"][1])
-    empty = join_labels(rows, read_labels(store, "cards", START, START))
+    empty, _ = join_labels(rows, read_labels(store, "cards", START, START))
     assert empty["label"].isna().all()
 
 

@@ -366,7 +366,7 @@ def test_a_deployed_version_is_told_what_to_look_up() -> None:
     assert lookup is not None
     assert lookup.model_dump(mode="json") == {
         "record_id": "policy",
-        "groups": {"customers": {"columns": None, "maximum_age": "P2D", "age": "published"}},
+        "groups": {"customers": {"columns": None, "beside": [], "maximum_age": "P2D", "age": "published"}},
     }
     assert validate(lookup.model_dump(mode="json"), Lookup) == lookup
     assert lookup_of(use_case_of().serve, use_case_of().features) is None

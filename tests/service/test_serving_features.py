@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stepzero.adapters.captured import read_captured
 from stepzero.adapters.datasets import write_frame
+from stepzero.adapters.labels import join_labels
 from stepzero.adapters.store import Store
 from stepzero.core.stages import StageInput, StageResult
 from stepzero.learning.group_thresholds import GroupThresholds
-from stepzero.spec.environment import Endpoint
+from stepzero.spec.environment import Capture, Endpoint
 from stepzero.spec.load import validate
 from stepzero.spec.use_case import UseCase
 from support.champions import World, as_input, fit_model, launch_endpoint, make_use_case, write_environment
@@ -51,7 +54,7 @@ class FeaturedWorld(World):
         ]
         data["tables"] = dict(zip(("payments", "accounts"), sources, strict=True))
         data["features"] = {"rows": "payments", "groups": {"payments": GROUP, "accounts": GROUP}}
-        data["serve"] = {"groups": {"payments": {}, "accounts": {"maximum_age": self.maximum_age}}}
+        data["serve"] = {"groups": {"payments": {}, "accounts": {"maximum_age": self.maximum_age, "beside": ["woman"]}}}
         return validate(data, UseCase)
 
     def publish(self, records: dict[int, dict[str, float]], day: str) -> StageInput:
@@ -90,7 +93,8 @@ def endpoint(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempP
     aside = rows.assign(_woman=np.arange(len(rows)) % 2)  # measured, and no model sees it
     store = Store(f"file://{folder / 'store'}")
     world = FeaturedWorld(name="featured", store=store, tracking_uri=mlflow_url, rows=aside)
-    world.endpoint = Endpoint(uri=f"http://127.0.0.1:{free_port()}", ready_seconds=60)
+    uri = f"http://127.0.0.1:{free_port()}"
+    world.endpoint = Endpoint(uri=uri, ready_seconds=60, capture=Capture(flush_seconds=1))
     variables = write_environment(folder / "project", world, world.endpoint)
     arguments = ("--use-case", world.name, "--port", world.endpoint.uri.rpartition(":")[2])
     process: subprocess.Popen[bytes] = launch_endpoint(folder / "log", variables, *arguments)
@@ -143,7 +147,11 @@ def test_a_prediction_by_id_from_the_day_that_its_features_are_published(endpoin
         "record_id": "account",
         "groups": {
             "payments": {"columns": ["V1"], "published": "2026-11-22T02:00:00+00:00"},
-            "accounts": {"columns": ["Amount"], "published": "2026-11-22T02:00:00+00:00"},
+            "accounts": {
+                "columns": ["Amount"],
+                "published": "2026-11-22T02:00:00+00:00",
+                "captured_beside": ["woman"],
+            },
         },
     }
 
@@ -210,6 +218,36 @@ def test_features_older_than_declared_are_refused(endpoint: Asked) -> None:
 def refusal(endpoint: Asked) -> str | None:
     answer = endpoint.post([{"account": 7}])
     return str(answer.json()["error"]["message"]) if answer.status_code == 503 else None
+
+
+def test_a_group_that_no_model_sees_is_captured_beside_and_told_to_nobody(endpoint: Asked, rows: pd.DataFrame) -> None:
+    """With the id of the record: labels by it find their rows. A request that brings its features has neither."""
+    world, raw = endpoint.world, {"V1": 0.5, "Amount": 11}
+    women = {11: RECORDS[7] | {"woman": 1}, 12: RECORDS[8] | {"woman": 0}}
+    world.publish(women, "2026-11-22T12:00:00+00:00")
+    wait_for("account 11", lambda: endpoint.post([{"account": 11}]).status_code == 200, seconds=20, every=0.1)
+    answered = endpoint.post([{"account": 12}, raw])
+    assert answered.json()["scores"] == expected(rows, RECORDS[8], raw)
+    assert "woman" not in answered.text
+    desired = world.store.read_json(f"endpoints/{world.name}/desired.json")
+    assert desired["lookup"]["groups"]["accounts"]["beside"] == ["woman"]
+    request = answered.headers["X-Stepzero-Request"]
+    (found,) = wait_for("the captured rows", lambda: captured(world, request), seconds=20, every=0.1)
+    assert found["_record_id"].tolist() == ["12", None]
+    assert found["_woman"].tolist()[0] == 0
+    assert found["_woman"].isna().tolist() == [False, True]
+    assert [name for name in map(str, found) if not name.startswith("_")] == BOTH
+    known = pd.DataFrame({"id": ["12"], "label": [1.0], "known_at": [pd.Timestamp("2200-01-01", tz="UTC")]})
+    labelled, unclear = join_labels(found, known)
+    assert (labelled["label"].fillna(-1).tolist(), unclear) == ([1.0, -1.0], 0)
+
+
+def captured(world: FeaturedWorld, request: str) -> list[pd.DataFrame]:
+    """Return the rows of a request, once they are written."""
+    now = datetime.now(UTC)
+    rows = read_captured(world.store, world.name, now - timedelta(hours=1), now + timedelta(hours=1))
+    mine = rows[rows["_request"] == request].reset_index(drop=True)
+    return [mine] if len(mine) else []
 
 
 def test_each_group_is_decided_on_by_its_own_threshold(endpoint: Asked, rows: pd.DataFrame) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from stepzero.adapters.captured import read_captured
 from stepzero.adapters.feast_catalogue import Published
 from stepzero.adapters.online_features import EVENT, KNOWN, RecordId
 from stepzero.adapters.store import Store
@@ -18,10 +25,12 @@ from stepzero.core.errors import ServiceError, bare
 from stepzero.learning.group_thresholds import GroupThresholds
 from stepzero.learning.model import ScoringModel
 from stepzero.learning.transform import Transformer
+from stepzero.serving.capture import Capture, Exchange
 from stepzero.serving.invocation import Prediction, answer, predict
 from stepzero.serving.lookup import Looked, OnlineFeatures
 from stepzero.serving.rows import Form, RequestError, parse_request, typed_rows
 from stepzero.serving.versions import Served
+from stepzero.spec.environment import Capture as Settings
 from stepzero.spec.load import validate
 from stepzero.spec.serve import Lookup
 
@@ -269,3 +278,115 @@ def test_a_group_that_no_model_sees_is_looked_up_to_decide_by_its_threshold() ->
     assert told["scores"][0] == told["scores"][2] == model.score(pd.DataFrame({"amount": [9.5], "hour": [3]}))[0]
     with pytest.raises(RequestError, match="row 0 field age: got missing"):
         asked({"amount": 9.5, "hour": 3})
+
+
+MODEL = {"amount": "double", "hour": "int", "age": "int"}
+PLAIN: dict[str, Any] = {"claims": {}, "customers": {}}
+ASIDE: dict[str, Any] = {"claims": {}, "customers": {"beside": ["street"]}}
+
+
+@cache
+def small_model() -> ScoringModel:
+    rows = pd.DataFrame({"amount": [1.0, 9.5, 3.0, 8.0], "hour": [4.0, 3.0, 1.0, 2.0], "age": [40.0, 50, 30, 20]})
+    estimator = LogisticRegression().fit(rows.to_numpy(), [0, 1, 0, 1])
+    return ScoringModel(features=MODEL, transformer=Transformer().fit(rows), estimator=estimator, threshold=0.5)
+
+
+def asked_for(one: OnlineFeatures, *instances: dict[str, Any]) -> Prediction:
+    body = json.dumps({"instances": instances}).encode()
+    served = Served("3", "m" * 32, 0.5, small_model(), online=one)
+    return predict(served, parse_request(body, "application/json"), 10)
+
+
+def test_what_no_model_sees_is_looked_up_for_the_capture_alone() -> None:
+    """By id: captured beside, with the id; to model and caller it makes no difference, to the last byte."""
+    asked = ({"policy": 7}, {"amount": 9.5, "hour": 3, "age": 50}, {"policy": 8})
+    without, with_it = (asked_for(online(features=MODEL, **groups), *asked) for groups in (PLAIN, ASIDE))
+    assert with_it.beside == {"_record_id": ["7", None, "8"], "_street": ["x", None, "y"]}
+    assert without.beside == {"_record_id": ["7", None, "8"]}
+    np.testing.assert_array_equal(np.asarray(with_it.rows), np.asarray(without.rows))
+    for accept in ("", "text/csv"):
+        assert bytes(answer(with_it, accept).body) == bytes(answer(without, accept).body)
+    assert b"street" not in bytes(answer(with_it, "").body)
+    told = online(features=MODEL, **ASIDE).told()["groups"]["customers"]
+    assert (told["columns"], told["captured_beside"]) == (["age"], ["street"])
+    reader = Told(claims=CLAIMS, customers=CUSTOMERS)
+    asked_for(online(reader, features=MODEL, **ASIDE), *asked)
+    assert reader.asked == [("claims", [7, 8]), ("customers", [7, 8])], "no look more than for the features"
+    with pytest.raises(RequestError, match=r"row 0 field street: got 'z'\. Allowed: one of age, amount, hour"):
+        asked_for(online(features=MODEL, **ASIDE), {"policy": 7, "street": "z"})
+
+
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from([7, 8, None]), min_size=1, max_size=6))
+def test_predictions_by_id_are_the_same_bytes_with_and_without_what_is_captured_beside(ids: list[int | None]) -> None:
+    rows = [{"amount": 2.0, "hour": 1, "age": 33} if one is None else {"policy": one} for one in ids]
+    plain, aside = (asked_for(online(features=MODEL, **one), *rows) for one in (PLAIN, ASIDE))
+    assert bytes(answer(plain, "").body) == bytes(answer(aside, "").body)
+    wanted = [None if one is None else CUSTOMERS[one]["street"] for one in ids]
+    assert aside.beside.get("_street", [None] * len(ids)) == wanted
+
+
+class Half(Told):
+    """An online store that does not answer for one group."""
+
+    def read(self, group: str, record_id: str, ids: Sequence[RecordId]) -> list[dict[str, Any] | None]:
+        if group == "customers":
+            return Broken().read(group, record_id, ids)
+        return super().read(group, record_id, ids)
+
+
+def test_no_prediction_fails_for_want_of_what_is_only_captured(caplog: pytest.LogCaptureFixture) -> None:
+    """Its own group silent, not published yet, or without the record: the row has nothing there, and a score."""
+    groups: dict[str, Any] = {"claims": {}, "customers": {"columns": [], "beside": ["street"]}}
+    features = {"amount": "double", "hour": "int"}
+    form = Form(features=features)
+
+    def completed(one: OnlineFeatures, body: Any) -> tuple[Looked, Any]:
+        looked = one.complete(parse_request(json.dumps(body).encode(), ""), form)
+        return looked, np.asarray(typed_rows(looked.asked, form)).tolist()
+
+    whole, rows = completed(online(features=features, **groups), [{"policy": 7}])
+    assert (whole.beside["_street"], rows) == (["x"], [[9.5, 3.0]])
+    assert set((whole.ages[0] or {}).keys()) == {"claims"}, "its age is answered to nobody"
+    half = online(Half(claims=CLAIMS), features=features, **groups)
+    for _ in range(2):
+        silent, rows = completed(half, [{"policy": 7}])
+        assert (silent.beside["_street"], rows) == ([None], [[9.5, 3.0]])
+    told = "nothing of feature group customers is captured beside requests: online store x"
+    assert caplog.text.count(told) == 1, "a log is no place for every request"
+    unpublished = online(features=features, **groups)
+    del unpublished.published["customers"]
+    assert completed(unpublished, [{"policy": 7}])[0].beside == {"_record_id": ["7"], "_street": [None]}
+    unknown = online(Told(claims=CLAIMS, customers={}), features=features, **groups)
+    assert completed(unknown, [{"policy": 7}])[0].beside["_street"] == [None]
+    alone = online(Told(customers=CUSTOMERS), features=features, customers=groups["customers"])
+    looked, rows = completed(alone, [{"policy": 8, "amount": 1, "hour": 2}, {"amount": 1, "hour": 2}])
+    assert looked.beside == {"_record_id": ["8", None], "_street": ["y", None]}
+    assert rows == [[1.0, 2.0]] * 2
+    alone.published = {}
+    assert completed(alone, [{"policy": 8, "amount": 1, "hour": 2}])[0].beside["_street"] == [None]
+
+
+def test_what_is_beside_is_captured_with_the_row(tmp_path: Path) -> None:
+    store, at = Store(f"file://{tmp_path}"), datetime(2026, 11, 21, 13, tzinfo=UTC)
+    capture = Capture(store, "claims", Settings(), clock=lambda: at)
+    raw = {"amount": 1, "hour": 2, "age": 3}
+    asked: list[tuple[dict[str, Any], dict[str, Any]]] = [(ASIDE, {"policy": 7}), (ASIDE, raw), (PLAIN, {"policy": 8})]
+    for number, (groups, row) in enumerate(asked):
+        exchange = Exchange(request=f"r{number}", at=at)
+        exchange.answered(asked_for(online(features=MODEL, **groups), row), b"")
+        capture.offer(exchange)
+    assert capture.flush()
+    rows = read_captured(store, "claims", at, at + timedelta(hours=1))
+    assert rows["_record_id"].tolist() == ["7", None, "8"]
+    assert rows["_street"].tolist() == ["x", None, None]
+    assert [name for name in map(str, rows) if not name.startswith("_")] == list(MODEL), (
+        "what the model takes, and no more"
+    )
+    exchange.beside = {"_street": [7]}
+    assert capture.offer(exchange)
+    exchange = replace(exchange, beside={"_street": ["x"]})
+    assert capture.offer(exchange)
+    assert capture.flush(), "another type of what is beside costs no row"
+    assert read_captured(store, "claims", at, at + timedelta(hours=1))["_street"].tolist()[-2:] == ["7", "x"]

@@ -20,7 +20,7 @@ CLAIMS = Path(__file__).resolve().parents[3] / "shared" / "data" / "auto_claims"
 def joined_claims(**sections: Any) -> dict[str, Any]:
     """Return the shipped use case as plain data, its tables joined in the run instead of by feature groups."""
     data: dict[str, Any] = yaml.safe_load(USE_CASE.read_text(encoding="utf-8"))
-    del data["features"], data["serve"]
+    del data["features"], data["serve"], data["monitors"]
     return {
         **data,
         "join": [{"table": "customers", "by": "policy_id", "how": "left", "unmatched": "error"}],

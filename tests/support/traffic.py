@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
+from stepzero.adapters.captured import RECORD
 from stepzero.adapters.datasets import read_frame, write_frame
 from stepzero.adapters.labels import land_labels
 from stepzero.adapters.registry_records import Registration, note_registration
@@ -178,6 +179,7 @@ class Traffic:
             answered = features[whole].reset_index(drop=True)
             exchange = Exchange(request=f"d{day}", at=at, version=self.version, model="m", threshold=self.threshold)
             exchange.rows, exchange.scores = answered, answer(self.model.score(answered))
+            exchange.beside = self.beside(frame[whole], day)
             capture.offer(exchange)
             nothing = "row 0 field V1: got nothing. Allowed: a value (double)"
             for number, told in enumerate([*[nothing] * int((~whole).sum()), *refused]):
@@ -185,8 +187,15 @@ class Traffic:
             assert capture.flush()
             self.label(day, frame[whole][self.target].tolist(), at + 7 * DAY - timedelta(hours=13))
 
+    def beside(self, frame: pd.DataFrame, day: int) -> dict[str, list[Any]]:
+        """Return what is captured beside the features."""
+        del frame, day
+        return {}
+
     def label(self, day: int, labels: list[float], known_at: datetime) -> None:
-        ids = [f"d{day}.{number}" for number in range(len(labels))]
+        self.land(day, [f"d{day}.{number}" for number in range(len(labels))], labels, known_at)
+
+    def land(self, day: int, ids: list[str], labels: list[float], known_at: datetime) -> None:
         path = self.folder / f"labels{day}.csv"
         pd.DataFrame({"id": ids, "label": labels, "known_at": known_at.isoformat()}).to_csv(path, index=False)
         assert self.use_case.problem is not None
@@ -246,6 +255,49 @@ def grouped(**monitors: Any) -> UseCase:
     data["bias"] = {"favourable": 0, "facets": {"Amount": {"above": 80}}}
     data["monitors"]["bias"] = {}
     return validate(data, UseCase)
+
+
+class Aside(Traffic):
+    """Payments of accounts whose holders' sex no model sees: it is looked up by the account's id, which labels name."""
+
+    known: Callable[[pd.DataFrame], list[Any]] = staticmethod(lambda frame: frame["_woman"].tolist())
+    """What the online store knows of the asked rows."""
+
+    def rows(self, rows: int, seed: int, *, turned: bool) -> pd.DataFrame:
+        """Return payments, a third of them by women."""
+        woman = np.random.default_rng(seed + 1).random(rows) < 1 / 3
+        return super().rows(rows, seed, turned=turned).assign(_woman=woman.astype(int))
+
+    def beside(self, frame: pd.DataFrame, day: int) -> dict[str, list[Any]]:
+        """Return each row's account, and whose it is."""
+        return {RECORD: [account(day, number) for number in range(len(frame))], "_woman": self.known(frame)}
+
+    def label(self, day: int, labels: list[float], known_at: datetime) -> None:
+        """Bring labels by account."""
+        ids = [account(day, number) for number in range(len(labels))]
+        self.land(day, ids, labels, known_at)
+
+
+def account(day: int, number: int) -> str:
+    """Return whose payment a row is."""
+    return str(100_000 * (day + 1) + number)
+
+
+def set_aside(**sections: Any) -> UseCase:
+    """Return the use case of `Aside`: its columns come from two feature groups, one of which knows the sex."""
+    data = use_case().model_dump(mode="json", by_alias=True, exclude_unset=True)
+    kinds = {"payments": {"V1": "double", "Class": "int"}, "accounts": {"Amount": "double", "woman": "int"}}
+    data["tables"] = {
+        name: {"source": data["source"] | {"columns": {"account": "int", **columns}}} for name, columns in kinds.items()
+    }
+    del data["source"]
+    group = {"record_id": "account", "event_time": "event", "known_time": "known"}
+    data["features"] = {"rows": "payments", "groups": {"payments": group, "accounts": group}}
+    data["serve"] = {"groups": {"payments": {}, "accounts": {"beside": ["woman"]}}}
+    data["prepare"] = {"set_aside": ["account", "woman"]}
+    data["bias"] = {"favourable": 0, "facets": {"woman": 1}, "limits": {"after": {"DPPL": 0.2}}}
+    data["monitors"] |= {"bias": {}, "data_drift": None, "prediction_drift": None, "attribution_drift": None}
+    return validate({**data, **sections}, UseCase)
 
 
 class Ages(Traffic):

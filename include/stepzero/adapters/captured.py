@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ID, REQUEST, AT, STATUS = "_id", "_request", "_at", "_status"
 VERSION, MODEL, SCORE, DECISION = "_version", "_model_digest", "_score", "_decision"
 LATENCY, REFUSED = "_latency_ms", "_refused"
+RECORD = "_record_id"
+"""The id by which a request named the record that features were looked up of, as text; nothing where it named none."""
 ANSWERED = 200
 """Status of a request that has a score."""
 BESIDE = (ID, REQUEST, AT, STATUS, VERSION, MODEL, SCORE, DECISION, LATENCY, REFUSED)
@@ -52,6 +54,11 @@ class Part(NamedTuple):
     def holds(self, other: Part) -> bool:
         """Tell whether all flushes of another file are in this one."""
         return self.process == other.process and self.first <= other.first and other.last <= self.last
+
+
+def beside(column: str) -> str:
+    """Return under which name a column is captured that no model takes: as prepared rows have it, set aside."""
+    return f"_{column}"
 
 
 def hour_of(moment: datetime) -> datetime:

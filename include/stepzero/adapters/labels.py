@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepzero.adapters.captured import ID
+from stepzero.adapters.captured import AT, ID, RECORD
 from stepzero.core.digests import digest_file
 from stepzero.core.errors import InputError, bare, did_you_mean
 
@@ -72,9 +72,27 @@ def read_labels(store: Store, use_case: str, since: datetime, as_of: datetime) -
     return found.drop_duplicates("id", keep="last").reset_index(drop=True)
 
 
-def join_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """Return captured rows with their labels; rows that nobody has labelled yet have none."""
-    return rows.merge(labels.rename(columns={"id": ID}), on=ID, how="left", validate="many_to_one")
+def join_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return captured rows with their labels, and of how many rows it is unclear whether a label is theirs.
+
+    A label is named by a row's id, or by the id of the record that the row named, where the endpoint looked it up. By
+    a record it counts for the one row that named it; only after that row was answered; and not where a row has that
+    id itself. Rows that nobody has labelled yet have none.
+    """
+    import pandas as pd
+
+    named = labels.rename(columns={"id": ID})
+    joined = rows.merge(named, on=ID, how="left", validate="many_to_one")
+    if RECORD not in rows or labels.empty:
+        return joined, 0
+    by_record = rows[[RECORD]].merge(named, left_on=RECORD, right_on=ID, how="left", validate="many_to_one")
+    found = (by_record[LABEL].notna() & joined[LABEL].isna()).to_numpy()
+    found &= (by_record[KNOWN_AT] >= pd.to_datetime(rows[AT].reset_index(drop=True), utc=True)).to_numpy()
+    unclear = found & (rows[RECORD].duplicated(keep=False) | rows[RECORD].isin(set(rows[ID]))).to_numpy()
+    taken = found & ~unclear
+    for name in (LABEL, KNOWN_AT):
+        joined[name] = joined[name].where(~taken, by_record[name])
+    return joined, int(unclear.sum())
 
 
 def _folder(use_case: str) -> str:

@@ -14,7 +14,10 @@ def labels(
     use_case: Annotated[str, typer.Argument(help="Name of a file in include/usecases.")],
     path: Annotated[Path, typer.Argument(help="CSV or Parquet with the columns id, label and known_at (ISO 8601).")],
 ) -> None:
-    """Land labels of served predictions: in any order, corrections too; the last word on an id counts."""
+    """Land labels of served predictions: in any order, corrections too; the last word on an id counts.
+
+    An id is that of a row, or of the record that a request named.
+    """
     from stepzero.adapters.labels import land_labels
     from stepzero.adapters.store import Store
     from stepzero.spec.load import load_environment, load_use_case

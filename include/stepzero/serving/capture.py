@@ -67,6 +67,8 @@ class Exchange:
     threshold: float | None = None
     lines: Floats | None = None
     """The threshold of each row, where groups have their own."""
+    beside: Mapping[str, list[Any]] = field(default_factory=dict)
+    """Columns that no model takes, looked up by a record's id, and that id."""
     body: bytes | None = None
     """Kept only where rows may have ids of their own."""
     is_probe: bool = False
@@ -80,7 +82,7 @@ class Exchange:
         """Note what was answered."""
         served = made.served
         self.version, self.model, self.threshold = served.version, served.model_digest, served.threshold
-        self.rows, self.scores, self.lines = made.rows, made.scores, made.lines
+        self.rows, self.scores, self.lines, self.beside = made.rows, made.scores, made.lines, made.beside
         self.features = () if hasattr(made.rows, "columns") else tuple(served.model.asked)
         self.body = body if b'"ids"' in body else None
 
@@ -350,6 +352,16 @@ def _lines(one: Exchange) -> Floats:
     return one.lines if one.lines is not None else np.full(one.size, np.nan if one.threshold is None else one.threshold)
 
 
+def _array(values: list[Any]) -> pa.Array:
+    """Return looked-up values as they are; as text where a group was published with another type meanwhile."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array([None if value is None else str(value) for value in values])
+
+
 def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
@@ -374,6 +386,8 @@ def _columns(names: tuple[str, ...], exchanges: list[Exchange]) -> pa.Table:
         columns.LATENCY: pa.array(repeated("latency_ms"), pa.float64()),
         columns.REFUSED: pa.array(repeated("refused"), pa.string()),
     }
+    for name in dict.fromkeys(name for one in exchanges for name in one.beside):
+        arrays[name] = _array([value for one in exchanges for value in one.beside.get(name) or [None] * one.size])
     if names:
         rows = _frame([one for one in exchanges if one.rows is not None])
         for name in names:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from stepzero.serving.lookup import Ages, Looked
+from stepzero.serving.lookup import Ages, Beside, Looked
 from stepzero.serving.rows import CSV, JSON, Asked, RequestError, parse_request, typed_rows
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Prediction:
     ages: list[Ages | None] | None = None
     """Of each row, the feature groups that were looked up, with their age; None where nothing was."""
     explanations: list[dict[str, Any]] | None = None
+    beside: Beside = field(default_factory=dict)
+    """What is captured beside the rows, and answered to nobody."""
 
     @property
     def decisions(self) -> list[int] | None:
@@ -91,6 +93,7 @@ def predict(served: Served, asked: Asked, max_rows: int) -> Prediction:
         scores=served.scorer.score(rows),
         lines=served.scorer.group_lines(rows),
         ages=looked.ages if looked.any else None,
+        beside=looked.beside,
         explanations=_explained(served, rows) if asked.explain else None,
     )
 

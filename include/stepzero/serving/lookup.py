@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.captured import RECORD, beside
 from stepzero.adapters.feast_catalogue import Published
 from stepzero.adapters.online_features import EVENT, KNOWN, OnlineReader, Record, RecordId, SqliteReader, marker_uri
 from stepzero.core.errors import ServiceError, StepzeroError, bare
@@ -23,6 +24,8 @@ log = logging.getLogger("stepzero")
 UNAVAILABLE = 503
 Ages = dict[str, dict[str, Any]]
 """Feature group → times of what was taken from it, and its age in seconds."""
+Beside = dict[str, list[Any]]
+"""Column of the capture → its value in each row; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class Looked:
 
     asked: Asked
     ages: list[Ages | None]
+    beside: Beside = field(default_factory=dict)
+    """What is captured beside the rows: the ids that they named records by, and what no model is given of those."""
 
     @property
     def any(self) -> bool:
@@ -57,6 +62,8 @@ class OnlineFeatures:
     now: Callable[[], float] = time.time
     published: dict[str, Published] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
+    _silent: set[str] = field(default_factory=set)
+    """Groups that did not answer when they were asked for what is only captured."""
 
     @property
     def is_local(self) -> bool:
@@ -82,6 +89,9 @@ class OnlineFeatures:
             for name, served in self.lookup.groups.items()
             if name in self.published
         }
+        for name, told in groups.items():
+            if aside := self._aside(self.lookup.groups[name]):
+                told["captured_beside"] = list(aside)
         return {"record_id": self.lookup.record_id, "groups": groups}
 
     def complete(self, asked: Asked, form: Form) -> Looked:
@@ -95,20 +105,29 @@ class OnlineFeatures:
         places = [number for number, row in enumerate(asked.rows) if self._names_a_record(row)]
         if not places:
             return Looked(asked=asked, ages=[None] * len(asked.rows))
-        columns = {name: self._columns(name, served) for name, served in self.lookup.groups.items()}
-        ids = [self._id(asked.rows[number], number, asked.kind) for number in places]
+        columns = {of: self._columns(of, served) for of, served in self.lookup.groups.items()}
+        name = self.lookup.record_id
+        kind = next((one.kinds[name] for one in self.published.values()), None)
+        ids = [_id(asked.rows[number][name], name, kind, number, asked.kind) for number in places]
         rows = list(asked.rows)
         ages: list[Ages | None] = [None] * len(rows)
         for number in places:
             rows[number], ages[number] = self._own(asked, number), {}
-        for name, wanted in columns.items():
+        found = _Beside(places, len(rows))
+        found.add(RECORD, map(str, ids))
+        for of, wanted in columns.items():
+            served = self.lookup.groups[of]
             if wanted:
-                group = _Group(name, self.published[name], self.lookup.groups[name], wanted)
-                self._add(group, ids, places, rows, ages, form)
+                group = _Group(of, self.published[of], served, wanted)
+                records = self._add(group, ids, places, rows, ages, form)
+            else:
+                records = self._read_aside(of, ids) if served.beside else ()
+            for column in self._aside(served):
+                found.add(beside(column), (record and record.get(column) for record in records))
         for number, one in zip(places, ids, strict=True):
-            if self.lookup.record_id in self.features:
-                rows[number][self.lookup.record_id] = one
-        return Looked(asked=asked.of(rows, places), ages=ages)
+            if name in self.features:
+                rows[number][name] = one
+        return Looked(asked=asked.of(rows, places), ages=ages, beside=found.columns)
 
     def _without_empty_ids(self, asked: Asked) -> Asked:
         """Leave the id out of rows of CSV where it is empty: all rows of a table have the same columns."""
@@ -123,26 +142,6 @@ class OnlineFeatures:
         name = self.lookup.record_id
         return name in row and not (name in self.features and row.keys() >= self.features.keys())
 
-    def _id(self, row: Mapping[str, Any], number: int, kind: str) -> RecordId:
-        """Return the id of a row as the online store has ids.
-
-        Raises:
-            RequestError: It is of another type.
-        """
-        name = self.lookup.record_id
-        value = row[name]
-        wanted = next(iter(self.published.values())).kinds[name]
-        place = Field(name, wanted, number)
-        if value is None:
-            place.refuse(bare("nothing"), f"the id of a record ({wanted})")
-        if wanted != "bigint":
-            return value if isinstance(value, str) else place.refuse(value, "text (string)")
-        if kind == CSV:
-            return int(csv_value(str(value), place))
-        if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-            place.refuse(value, "a whole number (bigint)")
-        return int(value)
-
     def _own(self, asked: Asked, number: int) -> dict[str, Any]:
         """Return what a row brings itself, as JSON would say it."""
         row = {name: value for name, value in asked.rows[number].items() if name != self.lookup.record_id}
@@ -155,8 +154,15 @@ class OnlineFeatures:
         }
 
     def _columns(self, name: str, served: ServedGroup) -> tuple[str, ...]:
-        known = self._published(name).features
-        return tuple(column for column in served.columns or known if column in self.features)
+        known = self._published(name).features if served.columns is None else served.columns
+        taken = tuple(column for column in known if column in self.features)
+        if taken:
+            self._published(name)
+        return taken
+
+    def _aside(self, served: ServedGroup) -> tuple[str, ...]:
+        """Return what is captured beside: what the model takes is among the features anyway."""
+        return tuple(column for column in served.beside if column not in self.features)
 
     def _published(self, name: str) -> Published:
         if name in self.published:
@@ -177,7 +183,12 @@ class OnlineFeatures:
         rows: list[dict[str, Any]],
         ages: list[Ages | None],
         form: Form,
-    ) -> None:
+    ) -> Sequence[Record | None]:
+        """Complete rows by a group's features, and return the group's records.
+
+        Raises:
+            RequestError: As `complete`.
+        """
         records = self._read(group, ids)
         for number, one, record in zip(places, ids, records, strict=True):
             extra = next((column for column in group.columns if column in rows[number]), None)
@@ -198,6 +209,21 @@ class OnlineFeatures:
             told = ages[number]
             if told is not None:
                 told[group.name] = group.age(record, number, self.now())
+        return records
+
+    def _read_aside(self, name: str, ids: Sequence[RecordId]) -> Sequence[Record | None]:
+        """Return the records of a group that no feature is taken of; none of them where the store does not answer."""
+        if name not in self.published:
+            return ()
+        try:
+            records = self.reader.read(name, self.lookup.record_id, ids)
+        except ServiceError as error:
+            if name not in self._silent:  # once, not with every request
+                log.warning("nothing of feature group %s is captured beside requests: %s", name, error)
+            self._silent.add(name)
+            return ()
+        self._silent.discard(name)
+        return records
 
     def _read(self, group: _Group, ids: Sequence[RecordId]) -> list[Record | None]:
         try:
@@ -216,6 +242,44 @@ class OnlineFeatures:
             f"{group.published.as_of}",
             action=f"correct it, or send all features and no {self.lookup.record_id}",
         )
+
+
+def _id(value: Any, name: str, wanted: str | None, number: int, kind: str) -> RecordId:
+    """Return the id of a row as the online store has ids; as it was sent where nothing was published yet.
+
+    Raises:
+        RequestError: It is of another type.
+    """
+    wanted = wanted or ("bigint" if isinstance(value, int) else "string")
+    place = Field(name, wanted, number)
+    if value is None:
+        place.refuse(bare("nothing"), f"the id of a record ({wanted})")
+    if wanted != "bigint":
+        return value if isinstance(value, str) else place.refuse(value, "text (string)")
+    if kind == CSV:
+        return int(csv_value(str(value), place))
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        place.refuse(value, "a whole number (bigint)")
+    return int(value)
+
+
+class _Beside:
+    """Columns that are captured beside the rows of a request; rows that named no record have nothing there.
+
+    Args:
+        places: Numbers of the rows that named a record.
+        size: How many rows there are.
+    """
+
+    def __init__(self, places: Sequence[int], size: int) -> None:
+        self.places, self.size = places, size
+        self.columns: Beside = {}
+
+    def add(self, name: str, values: Iterable[Any]) -> None:
+        """Note a column: a value for each place, or none at all."""
+        column = self.columns.setdefault(name, [None] * self.size)
+        for place, value in zip(self.places, values, strict=False):
+            column[place] = value
 
 
 @dataclass(frozen=True)

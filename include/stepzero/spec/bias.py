@@ -24,7 +24,8 @@ class Facet(Section):
     """Who may be disfavoured: rows with certain values of a column, or rows above a threshold.
 
     Each value, and each threshold, is measured by itself against all other rows. A list within the list is one
-    group: ``values: [female, [other, unknown]]``. A row without a value belongs to "all other rows".
+    group: ``values: [female, [other, unknown]]``. A row without a value belongs to "all other rows"; of served traffic,
+    where nothing may be known of a request, it is left out.
     """
 
     values: Annotated[tuple[Value | tuple[Value, ...], ...], BeforeValidator(_as_list)] = ()

@@ -118,7 +118,10 @@ class ModelQuality(Section):
 
 
 class BiasDrift(Section):
-    """Decisions of each group, as the `bias` section declares groups and limits; labels where they are ripe."""
+    """Decisions of each group, as the `bias` section declares groups and limits; labels where they are ripe.
+
+    A facet is a feature, or captured beside requests by id (``serve.groups.GROUP.beside``).
+    """
 
     smallest: float = Field(default=0.05, ge=0)
     """A change of the difference in positive proportions (DPPL) below is none."""

@@ -17,7 +17,7 @@ from stepzero.spec.monitors import Monitors
 from stepzero.spec.quality import Quality, SchemaRule
 from stepzero.spec.recipes import Recipe, check_recipes
 from stepzero.spec.scoring import Scoring
-from stepzero.spec.serve import Serve, check_serve
+from stepzero.spec.serve import Serve, check_captured, check_serve
 from stepzero.spec.skew import Skew
 from stepzero.spec.tables import Join, SourceTable, joined_columns, table_columns, with_table_datasets
 from stepzero.spec.training import Evaluate, Promote, Train, check_samplers
@@ -155,6 +155,7 @@ class UseCase(Section):
         if monitors.bias and self.bias is None:
             msg = "a bias section, which declares groups, where decisions of groups are watched"
             raise ElsewhereError(msg, location=("monitors", "bias"), value="declared")
+        check_captured(self.serve, self.bias if monitors.bias else None, self.prepare.set_aside)
         if monitors.triage.window.half_life:
             self._must_take_weights("monitors.triage.window.half_life weighs rows by their age")
         if monitors.reference.time:

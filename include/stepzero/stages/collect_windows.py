@@ -30,7 +30,8 @@ WINDOW = "_window"
 def collect_windows(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -> StageResult:
     """Read the last windows of traffic, and those whose labels should be known by now.
 
-    Labels are those that were known at the run's time; a window is ripe when its delay is over and enough have come.
+    Labels are by a row's id, or by that of the record that it named. They are those that were known at the run's time;
+    a window is ripe when its delay is over and enough have come.
 
     Raises:
         SpecError: Nothing is watched.
@@ -64,6 +65,9 @@ def collect_windows(use_case: Any, inputs: dict[str, StageInput], workspace: Wor
         f"{newest['rows']} rows from {watched.start} to {watched.end}, {newest['refused']} requests refused; "
         f"{ripe} of {len(labels)} earlier windows have ripe labels"
     )
+    unclear = sum(int(one["unclear"]) for one in labels)
+    if unclear:
+        summary += f"; {unclear} rows have none: their record was asked for more than once in a window"
     outputs = {
         "captured": workspace.write_frame("captured", captured),
         "labelled": workspace.write_frame("labelled", labelled),
@@ -95,9 +99,11 @@ def _labelled(
     frames, told = [], []
     for number, (start, end) in enumerate(spans):
         rows = read_captured(workspace.store, use_case.name, start, end)
-        joined = join_labels(_some(rows[rows[STATUS] == ANSWERED]), labels)
+        joined, unclear = join_labels(rows[rows[STATUS] == ANSWERED].reset_index(drop=True), labels)
+        joined = _some(joined)
         found = ripeness(joined[LABEL], end, as_of, use_case.monitors.labels, use_case.problem.kind)
-        told.append({**_told(start, end), **found.to_json()})
+        why = found.why + (f", {unclear} others name a record that was asked for more than once" if unclear else "")
+        told.append({**_told(start, end), **found.to_json(), "why": why, "unclear": unclear})
         frames.append(joined[joined[LABEL].notna()].assign(**{WINDOW: number}))
     return _together(frames), told
 

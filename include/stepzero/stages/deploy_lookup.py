@@ -28,9 +28,10 @@ def find_record(lookup: Lookup | None, model: ScoringModel, workspace: Workspace
     """Return the first published record of which all features are known; None where there is none, or no look-up."""
     if lookup is None:
         return None
-    rows = [_published(name, lookup, workspace) for name in lookup.groups]
+    # A group that is there for what is captured beside requests adds nothing to the model's features.
+    rows = [_published(name, lookup, workspace) for name, served in lookup.groups.items() if served.columns != ()]
     known = [frame for frame in rows if frame is not None]
-    if len(known) < len(rows):
+    if len(known) < max(len(rows), 1):
         workspace.log.info("not proved by id: not every looked-up feature group was published yet")
         return None
     whole = reduce(lambda left, right: left.merge(right, on=lookup.record_id), known)

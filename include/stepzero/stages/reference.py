@@ -62,9 +62,8 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
         held_out[[SCORE]].rename(columns={SCORE: "score"}), _array(held_out, WEIGHT), _block(held_out)
     )
     told = {"columns": {name: one.to_json() for name, one in columns.items()}, "score": scores["score"].to_json()}
-    facets = [name for name in (use_case.bias.facets if use_case.bias else {}) if name in held_out]
     decided = [DECISION] if DECISION in held_out else []
-    kept = [SCORE, LABEL, WEIGHT, BLOCK, *decided, *dict.fromkeys(facets)]
+    kept = [SCORE, LABEL, WEIGHT, BLOCK, *decided, *_facets(use_case, held_out)]
     sample = _thinned(everything, monitors.reference.sample, seed)[[*names, BLOCK]]
     outputs = {
         "reference": workspace.write_json("reference.json", told),
@@ -83,6 +82,12 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
     records = (Record(files={"watch/power.png": "power.png"}),) if power is not None else ()
     values = {"rows": len(everything), "blocks": blocks}
     return StageResult(outputs=outputs, values=values, summary=summary, records=records)
+
+
+def _facets(use_case: Any, frame: pd.DataFrame) -> list[str]:
+    """Return the facets' columns, those that no model sees, too: prepared rows have them set aside."""
+    declared = use_case.bias.facets if use_case.bias else {}
+    return [known for name in declared for known in (name, f"_{name}") if known in frame]
 
 
 def _rows(use_case: Any, prepared: StageInput, side: str, workspace: Workspace) -> pd.DataFrame:
