@@ -30,6 +30,8 @@ COUNTS = ("passed", "failed", "errors", "skipped")
 NOT_RUN = "NOT RUN: "
 """How a test begins its reason that the machine or the network keeps from running; said again at the very end."""
 NO_TESTS = 5
+SLOWEST = ("--durations=15", "--durations-min=5")
+"""What each part tells of where its time went, for whoever makes it shorter."""
 USAGE = f"usage: bin/test [{'|'.join(PARTS)}] [-- pytest arguments]"
 
 
@@ -136,7 +138,7 @@ def run_part(python: Path, part: str, extra: list[str], *, alone: bool) -> tuple
     _bootstrap.say(f"{part}: pytest {' '.join(f'tests/{folder.name}' for folder in folders)}")
     with tempfile.TemporaryDirectory(prefix="stepzero-test-") as reports:
         report, log = Path(reports) / "report.xml", Path(reports) / "log"
-        words = [*map(str, folders), f"--junitxml={report}", "-q", *workers(part), *extra]
+        words = [*map(str, folders), f"--junitxml={report}", "-q", *SLOWEST, *workers(part), *extra]
         with log.open("wb") as kept:
             done = subprocess.run(
                 [str(python), "-m", "pytest", *words],
