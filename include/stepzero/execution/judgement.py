@@ -42,9 +42,9 @@ def enter_judgement(
         accept(store, plan.ledger, _accepted(plan, outputs))
     else:
         refuse(store, plan.ledger, _refused(plan))
-    measured = _measured(plan, metrics, accepted=verdict.accepted, of_window=of_window)
     by_history = history.is_by_history(verdict)
-    history.enter(store, plan.ledger, measured.model_copy(update={"by_history": by_history}))
+    measured = _measured(plan, metrics, accepted=verdict.accepted, of_window=of_window, by_history=by_history)
+    history.enter(store, plan.ledger, measured)
 
 
 def refuse_unread(store: Store, plan: Plan, error: InputError, *, of_window: bool = False) -> None:
@@ -59,7 +59,9 @@ def _stays_refused(store: Store, plan: Plan) -> bool:
     return not history.without_refused(store, plan.ledger, [plan.batch])
 
 
-def _measured(plan: Plan, metrics: Mapping[str, float], *, accepted: bool, of_window: bool) -> history.Entry:
+def _measured(
+    plan: Plan, metrics: Mapping[str, float], *, accepted: bool, of_window: bool, by_history: bool = False
+) -> history.Entry:
     return history.Entry(
         partition=plan.batch.partition,
         digest=plan.batch.digest,
@@ -68,6 +70,7 @@ def _measured(plan: Plan, metrics: Mapping[str, float], *, accepted: bool, of_wi
         run=plan.run,
         metrics=dict(metrics),
         of_window=of_window,
+        by_history=by_history,
     )
 
 

@@ -187,3 +187,8 @@ def type_of(kind: Any) -> str:
     if kind == np.int32:
         return "int"
     return _KINDS.get(getattr(kind, "kind", "O"), "string")
+
+
+def entities_of(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
+    """Return whose row each prepared row is; None where entities are not kept apart."""
+    return frame[ENTITY].to_numpy(dtype=str) if ENTITY in frame else None

@@ -14,7 +14,7 @@ from stepzero.core.verdict import Outcome, Reason, Verdict
 from stepzero.learning.model import load_model
 from stepzero.learning.regression_pictures import errors_picture, predictions_picture, table_picture, toss_picture
 from stepzero.learning.rivals import TRIALS, Contest, coin_toss, judge, tosses_of_more_rows
-from stepzero.learning.table import ENTITY
+from stepzero.learning.table import entities_of
 from stepzero.measures.regression import REGRESSIONS
 from stepzero.spec.kinds import SMALL_IS_GOOD
 
@@ -45,9 +45,8 @@ def compare_endpoints(use_case: Any, inputs: dict[str, Any], workspace: Workspac
     target = rows[use_case.problem.target].to_numpy(dtype=np.float64)
     evaluate = use_case.evaluate
     options = {"confidence": evaluate.confidence, "draws": evaluate.bootstrap, "seed": use_case.train.seed}
-    options |= {"entity": rows[ENTITY].to_numpy(dtype=str)} if ENTITY in rows else {}
     declared = use_case.compare
-    contest = judge(predictions, target, metric=declared.metric, tie=declared.tie, **options)
+    contest = judge(predictions, target, metric=declared.metric, tie=declared.tie, entity=entities_of(rows), **options)
     won = next(one for one in asked if one.values["model"] == contest.winner)
     model = load_model(workspace.store, Reference.from_json(won.values["reference"]))
     evaluated: StageInput = inputs["evaluated"]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stepzero.adapters.captured import DECISION
+from stepzero.adapters.captured import DECISION, beside
 from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Record, StageInput, StageResult, stage
@@ -87,7 +87,7 @@ def reference(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace
 def _facets(use_case: Any, frame: pd.DataFrame) -> list[str]:
     """Return the facets' columns, those that no model sees, too: prepared rows have them set aside."""
     declared = use_case.bias.facets if use_case.bias else {}
-    return [known for name in declared for known in (name, f"_{name}") if known in frame]
+    return [known for name in declared for known in (name, beside(name)) if known in frame]
 
 
 def _rows(use_case: Any, prepared: StageInput, side: str, workspace: Workspace) -> pd.DataFrame:

@@ -136,7 +136,7 @@ def _compared(
     what: str = "rows",
 ) -> Finding:
     from stepzero.learning.comparison import compare_scores
-    from stepzero.learning.table import ENTITY
+    from stepzero.learning.table import entities_of
 
     # A metric of the user's own decides the search; versions are compared by another one instead.
     kind, metric = use_case.problem.kind, use_case.train.metric
@@ -151,7 +151,7 @@ def _compared(
         confidence=use_case.evaluate.confidence,
         bootstrap=use_case.evaluate.bootstrap,
         seed=use_case.train.seed,
-        entity=frame[ENTITY].to_numpy(dtype=str) if ENTITY in frame else None,
+        entity=entities_of(frame),
     )
     figures = {
         "metric": metric,

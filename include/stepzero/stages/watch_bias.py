@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stepzero.adapters.captured import DECISION, VERSION
+from stepzero.adapters.captured import DECISION, VERSION, beside
 from stepzero.adapters.labels import KNOWN_AT, LABEL
 from stepzero.adapters.registry_records import read_registration
 from stepzero.adapters.workspace import Workspace
@@ -100,7 +100,7 @@ def _differences(use_case: Any, reference: pd.DataFrame, windows: list[pd.DataFr
 
 def _with_value(rows: pd.DataFrame, facet: str) -> pd.DataFrame:
     """Return the rows that have a value of a facet, under its name; it may be one that no model sees."""
-    found = next((name for name in (facet, f"_{facet}") if name in rows), None)
+    found = next((name for name in (facet, beside(facet)) if name in rows), None)
     if found is None:
         return rows.iloc[:0].assign(**{facet: pd.Series(dtype="float64")})
     kept = rows[rows[found].notna()].reset_index(drop=True)
@@ -226,7 +226,7 @@ def _limits(use_case: Any, collected: StageInput, version: str, workspace: Works
     positive, others = problem.positive, [one for one in bias.favourable.values if one != problem.positive]
     other = others[0] if others else (0 if positive != 0 else 1)
     target = pd.Series(np.where(rows[LABEL] == 1, positive, other), index=rows.index)
-    aside = [name for name in bias.facets if f"_{name}" in rows]
+    aside = [name for name in bias.facets if beside(name) in rows]
     frame = rows.drop(columns=[LABEL, KNOWN_AT, *aside]).assign(**{problem.target: target})
     verdict = judge_bias(report_after(frame, (frame[DECISION] == 1.0).to_numpy(), problem, bias), bias)
     made = [

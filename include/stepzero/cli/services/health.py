@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from stepzero.cli.services.heartbeats import AIRFLOW_BEATS
+from stepzero.cli.services.heartbeats import AIRFLOW_BEATS, airflow_health
 from stepzero.cli.services.parts import Part
 
 
@@ -46,7 +46,7 @@ class HealthProbe:
 
     def _airflow_field(self, field: str, started: float) -> bool:
         if self._airflow is None:
-            self._airflow = _airflow_health(self._airflow_address)
+            self._airflow = airflow_health(self._airflow_address) if self._airflow_address else {}
         answer = self._airflow.get(field) or {}
         if answer.get("status") != "healthy":
             return False
@@ -59,16 +59,6 @@ class HealthProbe:
 def _client() -> httpx.Client:
     """Return one client for all looks; a proxy from the environment is not for loopback."""
     return httpx.Client(timeout=3.0, trust_env=False)
-
-
-def _airflow_health(address: str | None) -> dict[str, Any]:
-    if address is None:
-        return {}
-    try:
-        answer = _client().get(f"{address.rstrip('/')}/api/v2/monitor/health").json()
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _answer(url: str) -> int | None:

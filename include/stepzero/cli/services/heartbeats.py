@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ class Heartbeats:
         if not self._address or time.monotonic() < self._due:
             return {}
         self._due = time.monotonic() + self.every
-        answer, now = _health(self._address), time.time()
+        answer, now = airflow_health(self._address), time.time()
         found = {}
         for name, field in self._fields.items():
             beat = (answer.get(field) or {}).get(AIRFLOW_BEATS[field])
@@ -72,12 +72,12 @@ def _moment(beat: str) -> float:
     return dt.datetime.fromisoformat(beat).timestamp()
 
 
-def _health(address: str) -> dict[str, Any]:
+def airflow_health(address: str) -> dict[str, Any]:
     """Return what Airflow says of its processes; a proxy from the environment is not for loopback."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{address.rstrip('/')}/api/v2/monitor/health", timeout=3) as answer:
             told = json.loads(answer.read())
-    except (urllib.error.URLError, OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
