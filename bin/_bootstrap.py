@@ -7,7 +7,6 @@ stamp and costs milliseconds. It must load on Python 3.7 too, so that an older P
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -20,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED = ((3, 11), (3, 12))
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FREE_GIGABYTES = 5.0
 RUNTIME_LOCK = ROOT / "requirements.txt"
 TEST_LOCK = ROOT / "requirements" / "test.txt"
@@ -59,11 +59,23 @@ def command_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PATH": f"{home / 'venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(home / "venv"),
+        **without_proxy(),
     }
+
+
+def without_proxy() -> dict[str, str]:
+    """Return the variables that let nobody ask a proxy for an address of this machine; what is excepted stays so."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    excepted = [each.strip() for each in given.split(",") if each.strip()]
+    if "*" in excepted:
+        return {}
+    told = ",".join(dict.fromkeys([*excepted, *LOOPBACK]))
+    return {"no_proxy": told, "NO_PROXY": told}
 
 
 def ensure_environment(home: Path, *, tests: bool) -> Path:
     """Return the environment's Python; make or complete the environment first where needed."""
+    require_linux()
     if is_ready(home, tests=tests):
         return home / "venv" / "bin" / "python"
     base = supported_python()
@@ -72,6 +84,17 @@ def ensure_environment(home: Path, *, tests: bool) -> Path:
             check_space(home)
             make_environment(home, base, tests=tests)
     return home / "venv" / "bin" / "python"
+
+
+def require_linux() -> None:
+    """Refuse a system on which no stage could run: they are watched and ended by means that Linux alone has."""
+    if not sys.platform.startswith("linux"):
+        raise SetupError(
+            "operating system",
+            sys.platform,
+            "Linux: stages need its /proc, prctl and pidfd_open",
+            "run it on a Linux machine, in WSL 2, or in containers (docker compose up --build)",
+        )
 
 
 def is_ready(home: Path, *, tests: bool) -> bool:
@@ -135,6 +158,8 @@ def only_one(home: Path):
             "a folder we may write to",
             "chmod it, or set STEPZERO_HOME",
         ) from error
+    import fcntl  # here, because Windows has none and is refused in our own words
+
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -127,6 +127,30 @@ def test_two_at_once_install_once(bootstrap: ModuleType, installs: list[list[str
     assert verbs(installs) == ["venv", "pip sync"]
 
 
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_another_system_is_refused_before_anything_is_made(
+    bootstrap: ModuleType, installs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str
+) -> None:
+    monkeypatch.setattr(bootstrap.sys, "platform", system)
+    with pytest.raises(bootstrap.SetupError) as caught:
+        bootstrap.ensure_environment(tmp_path / "home", tests=False)
+    assert str(caught.value) == (
+        f"operating system: got {system}. Allowed: Linux: stages need its /proc, prctl and pidfd_open. "
+        "Do: run it on a Linux machine, in WSL 2, or in containers (docker compose up --build)"
+    )
+    assert installs == []
+    assert not (tmp_path / "home").exists()
+
+
+def test_starter_loads_where_there_is_no_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none; it is to be refused in four parts all the same."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("_bootstrap_on_windows", ROOT / "bin" / "_bootstrap.py")
+    assert spec
+    assert spec.loader
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
 def test_old_python_is_told_what_to_install(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 2, "final", 0))
     monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)

@@ -68,10 +68,8 @@ def parts_of(environment: Environment) -> list[Part]:
     parts += _airflow(environment, credentials, common)
     parts.append(_preload(common))
     parts += _endpoints(environment, common)
-    # Optional: only use cases that compare models through their endpoints need it.
-    parts.append(
-        Part("endpoint-host", module_command("stepzero.cli.main", "endpoint-host"), "runs", common, required=False)
-    )
+    if is_local(environment.airflow.uri):
+        parts.append(_endpoint_host(common))
     return parts
 
 
@@ -191,6 +189,14 @@ def _endpoints(environment: Environment, common: dict[str, str]) -> list[Part]:
             name = f"endpoint-{use_case}"
             parts.append(Part(name, command, health, common, address=endpoint.uri, port_variable=variable))
     return parts
+
+
+def _endpoint_host(common: dict[str, str]) -> Part:
+    """Return the host of ephemeral endpoints, one beside Airflow's tasks: a second one would fail the first one's.
+
+    It is optional: only use cases that compare models through their endpoints need it.
+    """
+    return Part("endpoint-host", module_command("stepzero.cli.main", "endpoint-host"), "runs", common, required=False)
 
 
 def log_file(name: str) -> Path:
