@@ -49,9 +49,11 @@ COPY include include
 COPY plugins plugins
 COPY dags dags
 COPY packaging/compose_init.py packaging/stepzero.sh packaging/serve.sh packaging/
-# The state is a volume; a fresh one takes over the owner of this folder. The user's number is Airflow's own.
+# The state is a volume; a fresh one takes over the owner of this folder. The user's number is Airflow's own; where the
+# base has no such user it gets a name, for Airflow and Hadoop ask for it and end without one.
 RUN install --mode=0755 packaging/stepzero.sh /opt/stepzero/venv/bin/stepzero \
     && install --mode=0755 packaging/serve.sh /opt/stepzero/venv/bin/serve \
+    && { getent passwd 50000 || useradd --uid 50000 --gid 0 --home-dir /stepzero --no-create-home stepzero; } \
     && mkdir /stepzero && chown 50000:0 /stepzero && chmod 0770 /stepzero
 
 USER 50000:0

@@ -40,6 +40,15 @@ def test_dockerfile_names_no_architecture_and_takes_java_from_debian() -> None:
     assert "openjdk-17-jre-headless" in (ROOT / "packages.txt").read_text(encoding="utf-8").splitlines()
 
 
+def test_the_images_user_has_a_name_and_a_home() -> None:
+    """Airflow, Hadoop and `getpass` ask for both, and end where there is no entry for the number."""
+    instructions = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    user = re.findall(r"^USER (\d+):0$", instructions, flags=re.MULTILINE)[-1]
+    made = re.search(rf"getent passwd {user} \|\| useradd (.*) stepzero", instructions.partition(f"USER {user}")[0])
+    assert made is not None, f"no user {user} is made before it is used"
+    assert {f"--uid {user}", "--gid 0", "--home-dir /stepzero"} <= set(re.findall(r"--\S+(?: [^-]\S*)?", made[1]))
+
+
 def test_aws_environment_sends_every_stage_to_arm64() -> None:
     aws = load_environment("aws")
     granted = {name: aws.resources(name) for name in STAGES}
