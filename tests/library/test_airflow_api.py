@@ -68,3 +68,21 @@ def test_what_the_server_says_of_its_failure_is_told() -> None:
         "server that can answer. Do: try again in a moment; if it stays, read logs/airflow-api-server.log in the home "
         "folder"
     )
+
+
+def test_only_the_dags_own_file_is_told_as_broken() -> None:
+    made = api(Slow(silent=0))
+    broken = [
+        {"filename": f"dags/{name}.py", "stack_trace": f"in {name}\nKeyError: x\n"} for name in ("cards_watch", "cards")
+    ]
+    found = {"import_errors": broken[:1]}
+    made._client = httpx.Client(
+        base_url=made.uri, transport=httpx.MockTransport(lambda _: httpx.Response(200, json=found))
+    )
+    made._client.headers["Authorization"] = "Bearer token"
+    assert made.import_error("cards") is None
+    found["import_errors"] = broken
+    assert str(made.import_error("cards")) == (
+        "DAG file dags/cards.py: got KeyError: x. Allowed: a file that Airflow can import. Do: correct it, then run "
+        "again"
+    )

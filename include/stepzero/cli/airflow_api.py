@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -91,7 +92,7 @@ class AirflowApi:
     def import_error(self, dag: str) -> InputError | None:
         """Return why the DAG's file cannot be read now: until it can, Airflow starts none of its tasks."""
         for error in self.ask("GET", "/importErrors")["import_errors"]:
-            if dag in error["filename"]:
+            if Path(error["filename"]).stem == dag:
                 return InputError(
                     f"DAG file {error['filename']}",
                     value=bare(error["stack_trace"].strip().splitlines()[-1]),
