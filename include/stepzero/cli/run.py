@@ -83,7 +83,8 @@ def run(  # noqa: PLR0913 - one per option
         if down:
             from stepzero.cli.services.control import stop_services
 
-            stop_services(typer.echo)
+            # JSON, where it is asked for, is the last line.
+            stop_services(lambda line: typer.echo(line, err=as_json))
     raise typer.Exit(status)
 
 
@@ -115,6 +116,8 @@ class _Runs:
                     typer.echo(
                         f"{len(batches) - number} more parts have landed: run again, with --watch, to go on with them"
                     )
+                if as_json:
+                    typer.echo(_started(self.api, self.use_case, started, batch, began))
                 break
             found = RunResults(self.store, self.use_case, started)
             status = _report(self.api, found, self.environment, batch, began, as_json=as_json)
@@ -236,7 +239,7 @@ def _report(
     silent = "" if found.refusal or found.errors or ended["state"] != "failed" else _silent_failure(api, found)
     if silent:
         typer.echo(silent)
-    seconds = round(time.monotonic() - began, 1)
+    seconds = _seconds(began)
     for name, link in links.items():
         typer.echo(f"{name}: {link}")
     typer.echo(f"{seconds} s")
@@ -244,6 +247,16 @@ def _report(
         failed = {"outcome": "failed", "verdict": silent, "champion": None} if silent else {}
         typer.echo(json.dumps(_summary(found) | {"batch": batch, "links": links, "seconds": seconds} | failed))
     return FAULT if silent else found.exit_status
+
+
+def _started(api: AirflowApi, use_case: str, run: str, batch: str, began: float) -> str:
+    """Return the line of JSON of a run that nobody waits for: the same keys as of one that has ended."""
+    told = {"use_case": use_case, "run": run, "outcome": "started", "verdict": "", "champion": None, "batch": batch}
+    return json.dumps(told | {"links": {"airflow": api.link(use_case, run)}, "seconds": _seconds(began)})
+
+
+def _seconds(began: float) -> float:
+    return round(time.monotonic() - began, 1)
 
 
 def _summary(found: RunResults) -> dict[str, Any]:
