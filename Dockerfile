@@ -5,8 +5,10 @@
 # The packages go into an environment of their own, made from the lock with hashes: the same versions that the tests ran
 # with. So any base with Python 3.11, glibc 2.28 or newer and apt will do, for example
 #   --build-arg BASE=apache/airflow:3.3.2-python3.11
-# For Astro, replace this file by one line that names your runtime image: it installs packages.txt and requirements.txt
-# by itself.
+# For Astro, replace this file by two lines, of which the first names your runtime image: it installs packages.txt and
+# requirements.txt by itself, but only the project's folder is on its path.
+#   FROM YOUR_RUNTIME_IMAGE
+#   ENV PYTHONPATH=/usr/local/airflow/include
 ARG BASE=python:3.11-slim-bookworm
 # hadolint ignore=DL3006
 FROM ${BASE}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -135,3 +137,28 @@ def test_image_has_what_the_context_lets_through() -> None:
 
 def test_packages_bring_the_java_that_spark_needs() -> None:
     assert "openjdk-17-jre-headless" in (ROOT / "packages.txt").read_text(encoding="utf-8").split()
+
+
+ASTRO = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+print(json.dumps([sorted(bag.dags), bag.import_errors]))
+"""
+
+
+def test_the_recipe_for_astro_lets_a_dag_be_imported(tmp_path: Path) -> None:
+    """Astro copies the project to AIRFLOW_HOME, which alone is on the path."""
+    told = re.search(r"^#   ENV PYTHONPATH=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    path = told[1] if told else "/usr/local/airflow"
+    for name in ("dags", "include", "plugins"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "STEPZERO"))}
+    settings = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    settings["PYTHONPATH"] = path.replace("/usr/local/airflow", str(tmp_path))
+    command = [sys.executable, "-P", "-c", ASTRO, str(tmp_path / "dags" / "abalone_age.py")]
+    done = subprocess.run(
+        command, env=clean | settings, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [["abalone_age"], {}]
