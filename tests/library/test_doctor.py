@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 from stepzero.cli import doctor_checks as checks
+from stepzero.cli.services.control import service_status
+from stepzero.cli.services.parts import parts_of
 from stepzero.launchers import runtime
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import load_environment
@@ -184,12 +186,22 @@ def test_package_for_another_machine_is_not_missing(tmp_path: Path) -> None:
 
 
 def test_secrets_that_others_may_read(environment: Environment, home: Path) -> None:
-    assert finding(environment, "ports").state == checks.GOOD, "asking for the parts makes the secrets"
+    parts_of(environment)  # as `up` does
     assert finding(environment, "secrets").state == checks.GOOD
     (home / "secrets" / "airflow_passwords.json").chmod(0o644)
     found = finding(environment, "secrets")
     assert found.state == checks.PROBLEM
     assert found.action == f"chmod 600 {home}/secrets/*"
+
+
+def test_looking_at_a_home_that_was_never_started_makes_nothing_there(environment: Environment, home: Path) -> None:
+    parts = [row["name"] for row in service_status(environment)]
+    ports = checks.check_ports(environment)
+    assert ports.state == checks.GOOD
+    assert f"endpoint-abalone_age {os.environ['STEPZERO_ABALONE_AGE_PORT']}" in ports.found
+    assert sorted(home.rglob("*")) == []
+    assert parts == [part.name for part in parts_of(environment) if part.health != "once"], "and all is looked at"
+    assert {path.name for path in home.iterdir()} >= {"secrets", "airflow", "mlflow"}
 
 
 def test_tracking_server_of_somebody_else_that_is_down(environment: Environment) -> None:

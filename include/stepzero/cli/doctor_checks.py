@@ -153,10 +153,10 @@ def check_secrets(environment: Environment) -> Finding:
 
 def check_ports(environment: Environment) -> Finding:
     """Look who listens where our services want to."""
-    from stepzero.cli.services.parts import parts_of
+    from stepzero.cli.services.parts import shown_parts
     from stepzero.cli.services.ports import require_free_ports
 
-    parts = [part for part in parts_of(environment) if part.port]
+    parts = [part for part in shown_parts(environment) if part.port]
     require_free_ports(parts, home_folder())
     return Finding("ports", GOOD, ", ".join(f"{part.name} {part.port}" for part in parts) or "none needed")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from stepzero.cli.services.credentials import Credentials
 from stepzero.cli.services.health import HealthProbe
-from stepzero.cli.services.parts import Part, log_file, module_command, parts_of
+from stepzero.cli.services.parts import Part, log_file, module_command, parts_of, shown_parts
 from stepzero.cli.services.pools import ensure_pools
 from stepzero.cli.services.ports import require_free_ports
 from stepzero.cli.services.processes import MARK, alive, end, marked, proportional_memory
@@ -63,7 +63,7 @@ def stop_services(say: Say) -> int:
 def service_status(environment: Environment) -> list[dict[str, Any]]:
     """Return how each part is: name, state, process, seconds up, restarts, memory, address, log."""
     home = home_folder()
-    parts = [part for part in parts_of(environment) if part.health != "once"]
+    parts = [part for part in shown_parts(environment) if part.health != "once"]
     state = read_state(home)
     probe = HealthProbe(parts, state.get("parts", {}))
     return [_row(part, state.get("parts", {}).get(part.name, {}), probe, home) for part in parts]

@@ -59,13 +59,27 @@ class Part:
 
 
 def parts_of(environment: Environment) -> list[Part]:
-    """Return everything that this environment runs on this machine; what has another host is not ours."""
+    """Return everything that this environment runs on this machine; what has another host is not ours.
+
+    Makes the secrets and folders that they are started with.
+    """
     credentials = Credentials(home_folder())
     credentials.ensure(environment)
+    _make_folders(environment)
     # What finds S3 goes to every service by its environment, as Airflow's keys do.
     common = _common_variables() | s3_variables(environment)
+    local, folder = is_local(environment.airflow.uri), home_folder() / "airflow"
+    return _parts(environment, common, airflow_variables(environment, credentials, folder) if local else {})
+
+
+def shown_parts(environment: Environment) -> list[Part]:
+    """Return the same parts to look at: without variables nothing is started by them, and nothing is made."""
+    return _parts(environment, {}, {})
+
+
+def _parts(environment: Environment, common: dict[str, str], airflow: dict[str, str]) -> list[Part]:
     parts = [*_object_store(environment, common), *_mlflow(environment, common)]
-    parts += _airflow(environment, credentials, common)
+    parts += _airflow(environment, {**common, **airflow})
     parts.append(_preload(common))
     parts += _endpoints(environment, common)
     if is_local(environment.airflow.uri):
@@ -105,6 +119,15 @@ def _python_path() -> str:
     return os.pathsep.join([ours[0], *yours])
 
 
+def _make_folders(environment: Environment) -> None:
+    """Make the folders of databases; where Airflow's is gone, it is migrated again."""
+    for name, uri in (("mlflow", environment.tracking.uri), ("airflow", environment.airflow.uri)):
+        if is_local(uri):
+            (home_folder() / name).mkdir(parents=True, exist_ok=True)
+    if not (home_folder() / "airflow" / "airflow.db").exists():
+        (home_folder() / "airflow" / "migrated").unlink(missing_ok=True)
+
+
 def _object_store(environment: Environment, common: dict[str, str]) -> list[Part]:
     if environment.s3 is None or environment.s3.server != "swift" or not is_local(environment.s3.endpoint):
         return []
@@ -123,7 +146,6 @@ def _mlflow(environment: Environment, common: dict[str, str]) -> list[Part]:
     if not is_local(uri):
         return []
     folder = home_folder() / "mlflow"
-    folder.mkdir(parents=True, exist_ok=True)
     command = module_command("mlflow", "server", "--host", "127.0.0.1", "--port", str(urlsplit(uri).port or 5000))
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
     command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
@@ -132,15 +154,11 @@ def _mlflow(environment: Environment, common: dict[str, str]) -> list[Part]:
     return [Part("mlflow", command, health, variables, address=uri, port_variable="STEPZERO_MLFLOW_PORT")]
 
 
-def _airflow(environment: Environment, credentials: Credentials, common: dict[str, str]) -> list[Part]:
+def _airflow(environment: Environment, variables: dict[str, str]) -> list[Part]:
     uri = environment.airflow.uri
     if not is_local(uri):
         return []
     folder = home_folder() / "airflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    variables = {**common, **airflow_variables(environment, credentials, folder)}
-    if not (folder / "airflow.db").exists():
-        (folder / "migrated").unlink(missing_ok=True)
     migrate = Part(
         "airflow-migrate",
         module_command("airflow", "db", "migrate"),
