@@ -142,6 +142,17 @@ def test_every_use_case_has_a_dag_file(path: Path) -> None:
     assert (ROOT / "dags" / path.name).with_suffix(".py").is_file()
 
 
+def test_readme_tells_the_goals_beside_the_first_results_figures() -> None:
+    """A goal that is missed is told as missed."""
+    script = (ROOT / "benchmarks" / "first_result.py").read_text(encoding="utf-8")
+    goals = ast.literal_eval(re.search(r"^GOALS = (.+)$", script, re.MULTILINE)[1])  # type: ignore[index]
+    _, _, told = (ROOT / "README.md").read_text(encoding="utf-8").partition("| `bench first_result")
+    rows = told.partition("| `bench overhead")[0]
+    found = re.findall(r"([\d.]+) (?:s|GiB)[^;|]*? \(goal ([\d.]+)(, missed)?[^)]*\)", rows)
+    assert [float(goal) for _, goal, _ in found] == list(goals.values())
+    assert [float(figure) > float(goal) for figure, goal, _ in found] == [bool(missed) for _, _, missed in found]
+
+
 def test_astro_folder_is_whole() -> None:
     for name in ("config.yaml", "test_dag_integrity_default.py", "dag_integrity_exceptions.txt"):
         assert (ROOT / ".astro" / name).is_file()
