@@ -27,6 +27,8 @@ from stepzero.spec.load import home_folder
 Say = Callable[[str], None]
 _START_SECONDS = 240.0
 _STOP_SECONDS = 20.0
+_SUPERVISOR_SECONDS = 60.0
+_STOPPED = "stopped while they were being started"
 _FAILURES = 3
 _LOG_LINES = 15
 
@@ -36,7 +38,7 @@ def start_services(environment: Environment, say: Say) -> float:
 
     Raises:
         SetupError: A port is taken, or the home folder cannot be written.
-        ServiceError: A part does not become healthy; its log's end is in the message.
+        ServiceError: A part does not become healthy (its log's end is in the message), or somebody stops them.
     """
     began = time.monotonic()
     home = home_folder()
@@ -45,7 +47,7 @@ def start_services(environment: Environment, say: Say) -> float:
         if not _runs_already(home, parts, say):
             _clear(home)
             require_free_ports(parts, home)
-            _launch(home, parts)
+            _wait_for_supervisor(home, _launch(home, parts))
     _wait_until_healthy(environment, parts, say, began)
     return time.monotonic() - began
 
@@ -123,13 +125,13 @@ def _runs_already(home: Path, parts: list[Part], say: Say) -> bool:
     return False
 
 
-def _launch(home: Path, parts: list[Part]) -> None:
+def _launch(home: Path, parts: list[Part]) -> subprocess.Popen[bytes]:
     path = home / "run" / "services.json"
     path.touch(mode=0o600)
     path.write_text(_document(parts), encoding="utf-8")
     variables = {**os.environ, **parts[0].variables, MARK: "supervisor", "STEPZERO_HOME": str(home)}
     with log_file("supervisor").open("ab") as log:
-        subprocess.Popen(
+        return subprocess.Popen(
             module_command("stepzero.cli.services.supervisor", str(home)),
             env=variables,
             cwd=home,
@@ -138,6 +140,17 @@ def _launch(home: Path, parts: list[Part]) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def _wait_for_supervisor(home: Path, supervisor: subprocess.Popen[bytes]) -> None:
+    """Wait until the supervisor says that it is there: another `up` that found no state would end it."""
+    deadline = time.monotonic() + _SUPERVISOR_SECONDS
+    while not read_state(home):
+        if supervisor.poll() is not None:
+            raise _without_supervisor(home, _STOPPED)
+        if time.monotonic() > deadline:
+            raise _without_supervisor(home, f"no word of their supervisor after {_SUPERVISOR_SECONDS:.0f} s")
+        time.sleep(0.1)
 
 
 def _document(parts: list[Part]) -> str:
@@ -158,7 +171,7 @@ def _clear(home: Path) -> None:
 def _wait_until_healthy(environment: Environment, parts: list[Part], say: Say, began: float) -> None:
     waiting = {part.name: part for part in parts}
     while waiting:
-        states = read_state(home_folder()).get("parts", {})
+        states = _states(home_folder())
         probe = HealthProbe(parts, states)
         for part in list(waiting.values()):
             if probe.is_healthy(part):
@@ -168,6 +181,27 @@ def _wait_until_healthy(environment: Environment, parts: list[Part], say: Say, b
                 waiting.pop(part.name)
         if waiting:
             time.sleep(0.4)
+
+
+def _states(home: Path) -> dict[str, dict[str, Any]]:
+    """Return the supervisor's state of each part; wait for another `up` that starts all again."""
+    state = read_state(home)
+    if not state:
+        with _only_one(home):
+            state = read_state(home)
+    if not state:
+        raise _without_supervisor(home, _STOPPED)
+    parts: dict[str, dict[str, Any]] = state["parts"]
+    return parts
+
+
+def _without_supervisor(home: Path, problem: str) -> ServiceError:
+    return ServiceError(
+        f"services of {home}",
+        value=bare(problem),
+        allowed="a supervisor that keeps them until bin/stepzero down",
+        action=f"bin/stepzero up; if nobody stopped them, read {log_file('supervisor')} first",
+    )
 
 
 def _welcome(environment: Environment, part: Part, say: Say, began: float) -> None:

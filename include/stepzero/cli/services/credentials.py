@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Credentials:
     def ensure_keys(signing: Signing) -> None:
         """Make the pair of keys that signs evidence; a public key without its private one is somebody else's pair."""
         private, public = signing.private_key_file, Path(signing.public_key_file)
-        if private is None or (public.exists() and not Path(private).exists()):
+        if private is None or (_is_made(public) and not _is_made(Path(private))):
             return
         from stepzero.adapters.signing import make_key_pair, public_key_of
 
@@ -103,9 +104,28 @@ def _s3_key() -> str:
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
-    """Return the content of a secret file; make it first where it is not there."""
-    if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(make())
+    """Return the content of a secret file; make it first where it is not there, or was left empty by a full disk."""
+    if not _is_made(path):
+        _make(path, make())
     return path.read_text(encoding="utf-8").strip()
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _make(path: Path, secret: str) -> None:
+    """Put a secret in its place, whole or not at all; where another start was quicker, its secret stays."""
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(secret)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            if not _is_made(path):
+                Path(beside).replace(path)
+    finally:
+        Path(beside).unlink(missing_ok=True)

@@ -75,7 +75,7 @@ class Supervisor:
         self.heartbeats = heartbeats or Heartbeats(parts)
         self.children = [Child(part) for part in parts]
         self.stopping = False
-        self._written = ""
+        self._written = self._unwritten = ""
 
     def run(self) -> None:
         """Supervise until SIGTERM, then end every process."""
@@ -87,9 +87,9 @@ class Supervisor:
         """Look after all parts until `stopping` is set, then end every process."""
         while not self.stopping:
             for child in self.children:
-                self._look_after(child)
+                self._try_to_look_after(child)
             self._end_silent()
-            self._write_state()
+            self._try_to_write_state()
             time.sleep(_TICK_SECONDS)
         self._end_all()
 
@@ -106,6 +106,13 @@ class Supervisor:
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
+
+    def _try_to_look_after(self, child: Child) -> None:
+        """Look after a part; what the machine refuses now (a full disk, too many files) is tried again later."""
+        try:
+            self._look_after(child)
+        except OSError as error:
+            self._again_later(child, f"cannot be looked after ({error})")
 
     def _look_after(self, child: Child) -> None:
         if child.process is None:
@@ -164,11 +171,27 @@ class Supervisor:
             Path(child.part["done_file"]).write_text(child.part["done_text"], encoding="utf-8")
             child.state = "done"
             return
+        child.failures = 0 if ran > _GOOD_RUN_SECONDS else child.failures
+        self._again_later(child, f"ended with status {status} after {ran:.0f} s")
+
+    def _again_later(self, child: Child, why: str) -> None:
+        """Start a part again, after a wait that doubles with each failure."""
         child.restarts += 1
-        child.failures = 1 if ran > _GOOD_RUN_SECONDS else child.failures + 1
+        child.failures += 1
         wait = min(_LONGEST_WAIT, 2.0 ** (child.failures - 1))
         child.state, child.due = "waiting", time.monotonic() + wait
-        logger.warning("%s ended with status %d after %.0f s; again in %.0f s", child.name, status, ran, wait)
+        logger.warning("%s %s; again in %.0f s", child.name, why, wait)
+
+    def _try_to_write_state(self) -> None:
+        """Write the state; where that cannot be, `status` reads the last one until it can."""
+        try:
+            self._write_state()
+        except OSError as error:
+            if str(error) != self._unwritten:  # told once, not five times a second
+                logger.error("the state of the services cannot be written (%s); it is tried again", error)
+            self._unwritten = str(error)
+        else:
+            self._unwritten = ""
 
     def _write_state(self) -> None:
         me = psutil.Process()
