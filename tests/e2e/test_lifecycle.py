@@ -245,13 +245,17 @@ def _answer_on_the_page(stack: Stack, page: Page, pictures: Path, run: str) -> N
     assert answered.value.ok
 
 
+def _running(stack: Stack, run: str) -> set[str]:
+    return {task["task_id"] for task in stack.tasks(run) if task["state"] == "running"}
+
+
 RECOMPUTED = ["quality_gate", "prepare", "resample", "tune", "evaluate"]
 
 
 def test_killed_anywhere_the_result_is_the_same_and_nothing_is_there_twice(
     stack: Stack, first_run: dict[str, Any]
 ) -> None:
-    """Kill -9 the gate's JVM, a training child and the scheduler in one run that computes everything again.
+    """Kill -9 the gate's JVM, MLflow, a training child and the scheduler in a run that computes everything again.
 
     Then clear tasks of it that leave something behind: all are reused.
     """
@@ -266,6 +270,8 @@ def test_killed_anywhere_the_result_is_the_same_and_nothing_is_there_twice(
     ledger = LeftBehind(stack, calm).names()["ledger entries"]
     shaken = stack.trigger(DAG, **form, recompute=RECOMPUTED)
     wait_for("the Spark JVM", lambda: stack.kill("java", "quality_gate"), seconds=120, every=0.2)
+    wait_for("preparation", lambda: "prepare" in _running(stack, shaken), seconds=240)
+    assert stack.kill("mlflow", "server") is not None
     wait_for("a training child", lambda: stack.kill("tune"), seconds=240, every=0.1)
     wait_for("the scheduler", lambda: stack.kill("airflow", "scheduler"), seconds=30)
     assert wait_for("the shaken run", lambda: stack.ended(shaken), seconds=600) == "success"
@@ -295,17 +301,6 @@ def _clear_and_find_nothing_new(stack: Stack, run: str, left: LeftBehind) -> Non
 
 def _tries(stack: Stack, run: str) -> dict[tuple[str, int], int]:
     return {(one["task_id"], one["map_index"]): one["try_number"] for one in stack.tasks(run)}
-
-
-def test_mlflow_killed_in_the_middle(stack: Stack, first_run: dict[str, Any]) -> None:
-    run = stack.trigger(
-        DAG, window="batch", batch=first_run["batch"], samplers=["none"], models=["decision_tree"], seed=99
-    )
-    wait_for(
-        "preparation", lambda: [t for t in stack.tasks(run) if t["task_id"] == "prepare" and t["state"] == "running"]
-    )
-    assert stack.kill("mlflow", "server") is not None
-    assert wait_for("the run", lambda: stack.ended(run), seconds=400) == "success"
 
 
 def test_sweep_ends_what_a_killed_client_left_and_nothing_else(stack: Stack, first_run: dict[str, Any]) -> None:

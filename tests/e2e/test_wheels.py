@@ -213,7 +213,7 @@ def test_what_may_differ_from_the_tree_passes_against_the_wheels(installed: Inst
     folder = _tree_without_library(installed) / "tests" / "library"
     chosen = [sorted(map(str, folder.glob(pattern))) for pattern in FROM_WHEELS]
     assert all(chosen), "a pattern that names no file"
-    told = _pytest(installed, *(file for files in chosen for file in files), "-n", "2")
+    told = _pytest(installed, *(file for files in chosen for file in files))
     assert int(re.search(r"(\d+) passed", told)[1]) > 240
 
 

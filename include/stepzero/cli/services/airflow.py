@@ -64,7 +64,7 @@ def _defaults() -> dict[str, str]:
     return {
         "CORE__PARALLELISM": str(min(8, max(4, 2 * (os.cpu_count() or 1)))),
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         # A task whose process was killed is found after this long and tried again.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",

@@ -184,10 +184,15 @@ def _airflow(environment: Environment, variables: dict[str, str]) -> list[Part]:
         "triggerer": ["triggerer", "--skip-serve-logs"],
     }
     others = [
-        Part(f"airflow-{words[0]}", module_command("airflow", *words), f"airflow:{key}", variables, after=migrate.name)
+        Part(f"airflow-{words[0]}", _forking_airflow(words), f"airflow:{key}", variables, after=migrate.name)
         for key, words in rest.items()
     ]
     return [migrate, api, *others]
+
+
+def _forking_airflow(words: list[str]) -> list[str]:
+    """Return Airflow's command, with what DAG files import loaded: Airflow puts our plugins on the path as it loads."""
+    return [sys.executable, "-P", "-c", "import airflow; from stepzero_airflow.forks import main; main()", *words]
 
 
 def _preload(common: dict[str, str]) -> Part:
