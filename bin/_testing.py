@@ -1,8 +1,7 @@
 """Run the folders of tests/ and add up what they say. Standard library only.
 
-Parts that mostly wait (for Airflow, for services to start), and the emulated machine after them, run beside parts that
-mostly compute: two tracks of about the same length, each one part after the other. What a part says is kept until it
-ends, so that two never speak at once.
+Two parts run at a time, the longest first, so that both processors are busy to the end. What a part says is kept until
+it ends, so that two never speak at once.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ import _bootstrap
 PARTS = ("architecture", "library", "spark", "airflow", "service", "browser", "e2e", "arm64")
 NEED_JAVA = ("spark", "airflow", "service", "browser", "e2e", "arm64")
 TOGETHER = "browser+e2e"
-FIRST_TRACK = ("airflow", TOGETHER, "browser", "e2e", "arm64")
-"""Parts that run beside all others: much of the time they wait, for services or an emulated processor."""
+LONGEST_FIRST = (TOGETHER, "e2e", "spark", "service", "airflow", "arm64", "library", "browser", "architecture")
+AT_ONCE = 2
 SAYING = threading.Lock()
 COUNTS = ("passed", "failed", "errors", "skipped")
 NOT_RUN = "NOT RUN: "
@@ -86,23 +85,22 @@ def ensure_chromium() -> None:
 
 
 def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
-    """Run one pytest per part, in two tracks; print the time of each and one closing line for all."""
+    """Run one pytest per part, two at a time; print the time of each and one closing line for all."""
     sums = dict.fromkeys(COUNTS, 0)
     bad, left_out, began = [], [], time.monotonic()
+    ordered = sorted(grouped(parts), key=LONGEST_FIRST.index)
 
-    def run_track(track: list[str]) -> None:
-        for part in track:
-            status, counts, reasons = run_part(python, part, extra, alone=len(tracks) == 1)
-            with SAYING:
-                left_out.extend(f"{part}: {reason}" for reason in reasons)
-                for name in COUNTS:
-                    sums[name] += counts[name]
-                if status not in (0, NO_TESTS):
-                    bad.append(part)
+    def run_one(part: str) -> None:
+        status, counts, reasons = run_part(python, part, extra, alone=len(ordered) == 1)
+        with SAYING:
+            left_out.extend(f"{part}: {reason}" for reason in reasons)
+            for name in COUNTS:
+                sums[name] += counts[name]
+            if status not in (0, NO_TESTS):
+                bad.append(part)
 
-    tracks = two_tracks(grouped(parts))
-    with ThreadPoolExecutor(len(tracks)) as threads:
-        list(threads.map(run_track, tracks))
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(run_one, ordered))
     for line in left_out:
         _bootstrap.say(line)
     if not sum(sums.values()) and not bad:
@@ -110,12 +108,6 @@ def run_parts(python: Path, parts: list[str], extra: list[str]) -> int:
     _bootstrap.say(f"all: {time.monotonic() - began:.1f} s" + (f"; failed: {', '.join(bad)}" if bad else ""))
     print(told(sums), flush=True)
     return 1 if bad else 0
-
-
-def two_tracks(parts: list[str]) -> list[list[str]]:
-    """Return the parts of the first track, and the others; only what there is."""
-    first = [part for part in parts if part in FIRST_TRACK]
-    return [track for track in (first, [part for part in parts if part not in first]) if track]
 
 
 def grouped(parts: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ def main() -> None:
     from airflow.__main__ import main as airflow
 
     load_what_dag_files_import()
-    airflow()
+    airflow()  # type: ignore[no-untyped-call]
 
 
 def load_what_dag_files_import() -> None:

@@ -46,6 +46,20 @@ def test_no_word_is_every_folder_of_tests(testing: ModuleType, monkeypatch: pyte
     assert set(ran) == folders
 
 
+def test_every_part_runs_once_the_longest_first(testing: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[str] = []
+
+    def run_part(python: Path, part: str, *_: object, **__: object) -> tuple[int, dict[str, int], list[str]]:
+        began.append(part)
+        return 1 if part == "spark" else 0, dict.fromkeys(testing.COUNTS, 1), []
+
+    monkeypatch.setattr(testing, "run_part", run_part)
+    monkeypatch.setattr(testing, "AT_ONCE", 1)
+    assert testing.run_parts(Path(sys.executable), list(testing.PARTS), []) == 1, "spark failed"
+    assert sorted("+".join(began).split("+")) == sorted(testing.PARTS)
+    assert began[:2] == ["browser+e2e", "spark"]
+
+
 def test_what_could_not_be_run_is_named_once_and_is_no_pass(testing: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SKIPPED, encoding="utf-8")
     report = tmp_path / "report.xml"
