@@ -1,13 +1,19 @@
 """Fixtures that several folders share."""
 
+import functools
 from pathlib import Path
 
+import httpx._transports.default as transports
 import pytest
 from hypothesis import settings
 
 # How long one example takes says more of the machine than of the code.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+# Each `httpx.get` reads all authorities' certificates for a TLS context of its own, in 50 ms of processor time.
+# Tests ask servers on loopback, which speak no TLS, thousands of times.
+transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 
 pytest_plugins = ["support.stack", "support.browser"]
 

@@ -22,6 +22,7 @@ from stepzero.stages.deploy_lookup import find_record
 from stepzero.stages.endpoint_token import authorisation
 
 if TYPE_CHECKING:
+    import httpx
     import pandas as pd
 
     from stepzero.learning.model import ScoringModel
@@ -138,21 +139,17 @@ def wait_until_served(endpoint: Endpoint, desired: DesiredState) -> None:
         StageError: The endpoint refuses it, and says why.
         ServiceError: It does not answer, or takes too long; a retry may help.
     """
+    import httpx
+
     deadline = time.monotonic() + endpoint.ready_seconds
     said: dict[str, Any] = {}
-    while time.monotonic() < deadline:
-        said = _ping(endpoint)
-        if said.get("version") == desired.version and said.get("model_digest") == desired.reference.digest:
-            return
-        problem = said.get("problem")
-        if problem and problem.get("version") == desired.version and not problem.get("retry"):
-            raise StageError(
-                f"endpoint {endpoint.uri}",
-                value=bare(problem.get("message")),
-                allowed=f"version {desired.version} of {desired.use_case} loaded",
-                action="read the endpoint's log; it serves the former version meanwhile",
-            )
-        time.sleep(POLL_SECONDS)
+    with httpx.Client(timeout=5) as client:  # one for all looks: making it takes longer than asking
+        while time.monotonic() < deadline:
+            said = _ping(client, endpoint)
+            if said.get("version") == desired.version and said.get("model_digest") == desired.reference.digest:
+                return
+            _must_not_refuse(endpoint, desired, said.get("problem"))
+            time.sleep(POLL_SECONDS)
     raise ServiceError(
         f"endpoint {endpoint.uri}",
         value=bare(f"after {endpoint.ready_seconds:g} s it says {json.dumps(said)[:150]}"),
@@ -161,11 +158,21 @@ def wait_until_served(endpoint: Endpoint, desired: DesiredState) -> None:
     )
 
 
-def _ping(endpoint: Endpoint) -> dict[str, Any]:
+def _must_not_refuse(endpoint: Endpoint, desired: DesiredState, problem: dict[str, Any] | None) -> None:
+    if problem and problem.get("version") == desired.version and not problem.get("retry"):
+        raise StageError(
+            f"endpoint {endpoint.uri}",
+            value=bare(problem.get("message")),
+            allowed=f"version {desired.version} of {desired.use_case} loaded",
+            action="read the endpoint's log; it serves the former version meanwhile",
+        )
+
+
+def _ping(client: httpx.Client, endpoint: Endpoint) -> dict[str, Any]:
     import httpx
 
     try:
-        answer: dict[str, Any] = httpx.get(f"{endpoint.uri}/ping", timeout=5).json()
+        answer: dict[str, Any] = client.get(f"{endpoint.uri}/ping").json()
     except (httpx.HTTPError, ValueError) as error:
         return {"unreachable": str(error) or type(error).__name__}
     return answer
