@@ -58,6 +58,8 @@ class Stack:
         self.environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
         # No DAG file changes while tests run: parsing each anew every minute takes a twelfth of a processor.
         self.environment["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"] = "3600"
+        # Runs that wait are looked at in every loop: the processor is worth more to the tests beside it.
+        self.environment["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "1"
         # One client: each makes its TLS settings anew. No kept connections: servers are killed and started again.
         self.client = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         self._token = ""
