@@ -21,7 +21,7 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.references import ResultReference
 from stepzero.core.stages import StageInput, StageResult, find_stage, load_stage
 from stepzero.generators import tables_of, write_csv
-from stepzero.learning.table import LINE
+from stepzero.learning.columns import LINE
 from stepzero.measures.decisions import f1
 from stepzero.measures.ranking import average_precision, roc_auc
 from stepzero.spec.environment import Environment

@@ -29,10 +29,11 @@ from pyspark.sql import functions
 from stepzero.adapters.derived import derive
 from stepzero.adapters.spark import start_session, text_of
 from stepzero.generators.transactions import generate
+from stepzero.learning.columns import ENTITY
 from stepzero.learning.drawing import BLUE, ORANGE, figure, png
 from stepzero.learning.folds import ALL, make_fold
 from stepzero.learning.models import make_algorithm, score_rows
-from stepzero.learning.table import ENTITY, Table, make_table
+from stepzero.learning.table import Table, make_table
 from stepzero.measures.ranking import average_precision
 from stepzero.measures.uncertainty import intervals
 from stepzero.spec.data import Pipeline

@@ -10,17 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from stepzero.core.errors import InputError, bare
+from stepzero.learning.columns import COPIES, ENTITY, FIRST, FIT_WEIGHT, FOLD, GROUP, ROW_ID, TIME
 from stepzero.learning.transform import feature_columns
 from stepzero.measures.checks import Floats, Integers
 from stepzero.measures.weights import base_rate_weights
 from stepzero.spec.data import Problem, Weight
 
-ROW_ID, FOLD, FIRST, GROUP = "_row_id", "_fold", "_first_fold", "_group_fold"
-TIME, ENTITY = "_split_time", "_split_entity"
-FIT_WEIGHT, COPIES = "_fit_weight", "_copies"
-"""Columns that mitigation adds to training rows: how much a row counts in fits, and how often it is there."""
-LINE = "threshold"
-"""Column of held-out scores: from which score the row counts as positive, where groups have their own."""
 _BESIDE: dict[str, tuple[str, Any]] = {
     "fold": (FOLD, np.int64),
     "first": (FIRST, np.int64),

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stepzero.learning.columns import COPIES, FIT_WEIGHT
 from stepzero.learning.evaluation import choose_threshold, make_prior
 from stepzero.learning.folds import ALL, Fold, make_fold
 from stepzero.learning.model import ScoringModel
 from stepzero.learning.models import make_algorithm, score_rows
 from stepzero.learning.prior import gives_probabilities
-from stepzero.learning.table import COPIES, FIT_WEIGHT, make_table
+from stepzero.learning.table import make_table
 from stepzero.measures.checks import Floats
 
 

@@ -14,7 +14,8 @@ from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.bias import BiasReport, judge_bias, report_after, report_before, report_text, summary_of
 from stepzero.learning.bias_comparison import compare_reports, comparison_picture, comparison_text
 from stepzero.learning.bias_pictures import bias_picture
-from stepzero.learning.table import LINE, training_weight
+from stepzero.learning.columns import LINE
+from stepzero.learning.table import training_weight
 
 _HEADLINES = {"before": ("DPL", "CI", "KS"), "after": ("DPPL", "DI", "AD")}
 

@@ -17,7 +17,7 @@ from stepzero.core.errors import ServiceError, StageError, StoreError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Record, Reuse, StageInput, StageResult, stage
 from stepzero.core.verdict import Outcome, Reason, Verdict
-from stepzero.learning.table import ENTITY
+from stepzero.learning.columns import ENTITY
 from stepzero.stages.endpoint_calls import Answers, ask_rows, over_http, show_rows
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from stepzero.core.errors import SpecError
 from stepzero.core.stages import StageInput, StageResult, stage
 from stepzero.learning.bias import is_favourable, report_before
 from stepzero.learning.bias_comparison import compare_reports
+from stepzero.learning.columns import COPIES, FIT_WEIGHT
 from stepzero.learning.mitigation import disfavoured_rows
-from stepzero.learning.table import COPIES, FIT_WEIGHT, training_weight
+from stepzero.learning.table import training_weight
 from stepzero.measures.mitigation import oversampling, reweighing
 from stepzero.stages.mitigate_told import Told, declared_method, write_told
 

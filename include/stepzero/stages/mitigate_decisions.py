@@ -12,12 +12,13 @@ from stepzero.core.errors import StageError, bare
 from stepzero.core.stages import StageInput, StageResult, stage
 from stepzero.learning.bias import report_after
 from stepzero.learning.bias_comparison import compare_reports
+from stepzero.learning.columns import LINE
 from stepzero.learning.evaluation import Cell, judge_promotion, measure, table_metrics
 from stepzero.learning.mitigation import choose_group_thresholds
 from stepzero.learning.model import load_model, save_model
 from stepzero.learning.prior import Prior
 from stepzero.learning.sentinels import Finding
-from stepzero.learning.table import LINE, Table, make_table
+from stepzero.learning.table import Table, make_table
 from stepzero.learning.without_mitigation import fit_without
 from stepzero.stages.mitigate_told import Told, declared_method, write_told
 

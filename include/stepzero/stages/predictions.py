@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stepzero.adapters.spark import read_dataset
 from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Record, StageInput, StageResult, stage
-from stepzero.learning.table import LINE
+from stepzero.learning.columns import LINE
 from stepzero.stages.quality_hand_over import judge_hand_over, judge_hand_over_plainly
 from stepzero.stages.quality_plain import could_be_plain
 

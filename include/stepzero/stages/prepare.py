@@ -10,7 +10,7 @@ from stepzero.adapters.spark import quoted, read_alike, read_dataset, sorted_in_
 from stepzero.core.errors import StageError, bare
 from stepzero.core.references import Reference
 from stepzero.core.stages import Engine, Record, StageInput, StageResult, stage
-from stepzero.learning.table import FIT_WEIGHT
+from stepzero.learning.columns import FIT_WEIGHT
 from stepzero.stages.prepare_columns import must_look_back, must_make_no_rows
 from stepzero.stages.prepare_split import BETWEEN, FOLDS, SIDE, split_rows
 from stepzero.stages.prepare_transforms import transform

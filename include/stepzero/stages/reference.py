@@ -13,11 +13,12 @@ from stepzero.adapters.workspace import Workspace
 from stepzero.core.errors import SpecError, bare
 from stepzero.core.stages import Record, StageInput, StageResult, stage
 from stepzero.learning.attributions import attributions
+from stepzero.learning.columns import TIME
 from stepzero.learning.drift import FEWEST_ROWS, Reference, make_reference
 from stepzero.learning.drift_power import MOST_WINDOWS, detection_delays
 from stepzero.learning.explanation import explains_quickly
 from stepzero.learning.model import ScoringModel, load_model
-from stepzero.learning.table import TIME, make_table
+from stepzero.learning.table import make_table
 from stepzero.learning.two_samples import BLOCK
 from stepzero.learning.watch_pictures import power_picture
 from stepzero.measures.checks import Floats
