@@ -42,9 +42,12 @@ def figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> I
 
 
 def png(made: Any) -> bytes:
-    """Return a figure as PNG; without the version of what drew it, so that bytes depend on content only."""
+    """Return a figure as PNG; without the version of what drew it, so that bytes depend on content only.
+
+    The canvas writes it, not the figure, which would draw all of it once more for its layout.
+    """
     stream = io.BytesIO()
-    made.savefig(stream, format="png", metadata={"Software": None})
+    made.canvas.print_png(stream, metadata={"Software": None})
     return stream.getvalue()
 
 

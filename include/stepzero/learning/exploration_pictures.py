@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stepzero.learning.drawing import BLUE, INK, ORANGE, figure, png
+from stepzero.learning.drawing import BLUE, INK, ORANGE, figure, logarithmic, png
 from stepzero.learning.exploration import MOST_FEATURES, Exploration
 from stepzero.learning.table import Table
 
@@ -31,7 +31,8 @@ def _balance_picture(found: Exploration) -> bytes:
     with figure(6, 2.6) as (made, axis):
         bars = axis.barh(["negative", "positive"], counts, color=[BLUE, ORANGE])
         axis.bar_label(bars, [f"{count:,} ({count / sum(counts):.2%})" for count in counts], padding=4)
-        axis.set(xscale="log", xlabel="Training rows (logarithmic)", xlim=(1, max(counts) * 12))
+        logarithmic(axis)
+        axis.set(xlabel="Training rows (logarithmic)", xlim=(1, max(counts) * 12))
         axis.set_title("Class balance")
         return png(made)
 
@@ -105,6 +106,7 @@ def _scores_picture(found: Exploration) -> bytes:
         left.barh(names, finite.to_numpy(), color=BLUE)
         left.set(xscale="symlog", xlabel="F statistic (logarithmic above 1)", title="Analysis of variance")
         right.barh(names, scores.loc[order, "mutual_information"].to_numpy(), color=ORANGE)
+        left.xaxis.set_major_formatter("{x:g}")
         right.set(xlabel="nats", title="Mutual information")
         right.set_yticks([])
         left.tick_params(labelsize=8)
