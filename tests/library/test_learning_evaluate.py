@@ -18,7 +18,7 @@ from stepzero.core.verdict import Outcome
 from stepzero.learning.model import load_model
 from stepzero.measures.weights import base_rate_weights
 from stepzero.spec.use_case import UseCase
-from support.cards import FOLDS, Bench, as_input, card_table
+from support.cards import FOLDS, Bench, as_input, card_table, made_up_cards
 
 MODELS = {"decision_tree": {"max_depth": [3]}, "logistic_regression": {"C": [1.0]}, "xgboost": {"n_estimators": [20]}}
 
@@ -82,7 +82,9 @@ def test_the_winner_has_the_best_out_of_fold_score(done: StageResult, tuned: lis
     assert winner["out_of_fold_score"] == best.values["score"]
 
 
-def test_held_out_rows_choose_neither_winner_nor_threshold(bench: Bench, tuned: list[StageResult]) -> None:
+def test_held_out_rows_choose_neither_winner_nor_threshold(
+    bench: Bench, tuned: list[StageResult], done: StageResult
+) -> None:
     """With the labels of the held-out rows turned around, winner and threshold stay as they are."""
     other = Bench(Path(bench.store.path("other")), train={"folds": FOLDS, "models": MODELS})
     other.store, other.use_case = bench.store, bench.use_case
@@ -92,7 +94,7 @@ def test_held_out_rows_choose_neither_winner_nor_threshold(bench: Bench, tuned: 
 
     outputs = {**bench.prepared.outputs, "test": write_frame(bench.store, "rolled", test, producer="prepare")}
     other.prepared = as_input("prepare", StageResult(outputs=outputs, values=bench.prepared.values))
-    before, after = bench.evaluate(*tuned).values["winner"], other.evaluate(*tuned).values["winner"]
+    before, after = done.values["winner"], other.evaluate(*tuned).values["winner"]
     for name in ("sampler", "model", "threshold", "parameters"):
         assert before[name] == after[name]
     assert after["metrics"]["average_precision"]["value"] < before["metrics"]["average_precision"]["value"] / 2
@@ -285,7 +287,7 @@ def test_a_required_metric_that_is_missed_fails_the_gate(bench: Bench, tuned: li
     )
     loose, bench.use_case = bench.use_case, strict
     try:
-        verdict = bench.evaluate(*tuned).verdict
+        verdict = bench.evaluate(tuned[2]).verdict
     finally:
         bench.use_case = loose
     assert verdict is not None
@@ -324,7 +326,8 @@ def test_no_living_cell_is_an_error_with_all_reasons(bench: Bench, tuned: list[S
         bench.evaluate(tuned[-1])
 
 
-def test_explore_looks_at_training_rows_only(bench: Bench) -> None:
+def test_explore_looks_at_training_rows_only(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, made_up_cards()[["Time", "V1", "V4", "V14", "Amount", "Class"]])
     found = bench.run("explore", {})
     train = read_frame(bench.store, bench.prepared.outputs["train"])
     assert found.values["positives"] == train["Class"].sum()
@@ -335,7 +338,7 @@ def test_explore_looks_at_training_rows_only(bench: Bench) -> None:
     assert figures["V14"]["correlation"] == pytest.approx(train["V14"].corr(train["Class"]))
     area = reference.roc_auc_score(train["Class"], train["V14"])
     assert figures["V14"]["separation"] == pytest.approx(max(area, 1 - area))
-    assert next(iter(found.values["best_separation"])) in {"V14", "V4", "V12", "V10", "V11", "V3"}
+    assert next(iter(found.values["best_separation"])) in {"V14", "V4"}
     pictures = [path for path in record.files.values() if path.endswith(".png")]
     assert len(pictures) == 6
     for path in pictures:

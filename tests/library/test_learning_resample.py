@@ -107,7 +107,8 @@ def test_outliers_go_from_training_rows_only() -> None:
 
 
 def test_removed_outliers_are_told_of_each_fold_with_their_bounds(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, pipeline={"outliers": {"iqr": ["V21"]}})
+    rows = made_up_cards()[["Time", "V14", "V21", "Amount", "Class"]]
+    bench = Bench(tmp_path, rows, pipeline={"outliers": {"iqr": ["V21"]}})
     train = read_frame(bench.store, bench.prepared.outputs["train"])
     done, looked = bench.resample("none"), bench.run("explore", {})
     told = done.values["outliers"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -144,10 +144,32 @@ def with_method(bench: Bench, **mitigation: Any) -> None:
     bench.use_case = bench.use_case.model_copy(update={"bias": Bias.model_validate(bias_section(**mitigation))})
 
 
-def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone(bench: Bench) -> None:
+class Reweighed(NamedTuple):
+    """What was learned from plain rows, and from the same rows reweighed."""
+
+    plain: StageResult
+    mitigated: StageResult
+    tuned: StageResult
+    evaluated: StageResult
+
+
+@pytest.fixture(scope="module")
+def reweighed(bench: Bench) -> Reweighed:
     with_method(bench, method="reweighing")
-    plain = bench.tune("none", "logistic_regression")
-    mitigated = bench.run("mitigate", {})
+    plain, mitigated = bench.tune("none", "logistic_regression"), bench.run("mitigate", {})
+    bench.prepared, kept = as_input("mitigate", mitigated), bench.prepared
+    try:
+        tuned = bench.tune("none", "logistic_regression")
+        return Reweighed(plain, mitigated, tuned, bench.evaluate(tuned))
+    finally:
+        bench.prepared = kept
+
+
+def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone(
+    bench: Bench, reweighed: Reweighed
+) -> None:
+    with_method(bench, method="reweighing")
+    plain, mitigated, tuned, done = reweighed
     before, after = (read_frame(bench.store, one.outputs["train"]) for one in (bench.prepared, mitigated))
     pd.testing.assert_frame_equal(after.drop(columns="_fit_weight"), before)
     assert mitigated.outputs["test"] == bench.prepared.outputs["test"]
@@ -157,11 +179,9 @@ def test_reweighed_rows_take_the_place_of_prepared_ones_and_change_the_fit_alone
     assert changes["CI"]["direction"] == "same"
     bench.prepared, kept = as_input("mitigate", mitigated), bench.prepared
     try:
-        tuned = bench.tune("none", "logistic_regression")
         one, other = (read_frame(bench.store, done.outputs["out_of_fold"]) for done in (plain, tuned))
         assert (one["_row_id"] == other["_row_id"]).all()
         assert not np.allclose(one["score"], other["score"]), "fits are weighed"
-        done = bench.evaluate(tuned)
         assert all(finding["passed"] for finding in done.values["sentinels"]), done.values["sentinels"]
         measured = bench.run("bias", {})
         assert measured.values["facets"][0]["metrics"]["DPL"] == pytest.approx(0, abs=1e-12)
@@ -266,15 +286,15 @@ def test_a_facet_that_models_do_without_is_asked_for_where_groups_have_threshold
         groups.lines(aside[["x"]])
 
 
-def test_what_mitigated_rows_did_to_decisions_is_told_beside_the_same_model_without(bench: Bench) -> None:
+def test_what_mitigated_rows_did_to_decisions_is_told_beside_the_same_model_without(
+    bench: Bench, reweighed: Reweighed
+) -> None:
     """The model that is compared with is the one that plain rows give: nothing of the weights is left in it."""
     with_method(bench, method="reweighing")
-    plain = bench.evaluate(bench.tune("none", "logistic_regression"))
-    mitigated, kept = bench.run("mitigate", {}), bench.prepared
-    bench.prepared = as_input("mitigate", mitigated)
+    _, mitigated, tuned, evaluated = reweighed
+    plain = bench.evaluate(reweighed.plain)
+    bench.prepared, kept = as_input("mitigate", mitigated), bench.prepared
     try:
-        tuned = bench.tune("none", "logistic_regression")
-        evaluated = bench.evaluate(tuned)
         found = bench.run(
             "mitigate_decisions", {"evaluated": as_input("evaluate", evaluated), "tuned": [as_input("tune", tuned)]}
         )

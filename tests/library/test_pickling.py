@@ -65,34 +65,47 @@ def test_functions_of_numpy_are_kept() -> None:
 
 
 FITTED = """
-import hashlib, pickle, sys
+import hashlib, os, pickle, sys, traceback
 from pathlib import Path
 import numpy as np
-if len(sys.argv) > 2:  # Before anything of its class was made: instances share the names of their attributes.
-    pickle.loads(Path(sys.argv[2]).read_bytes())
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from stepzero.learning.pickling import dump_estimator
-rows = np.random.default_rng(0).normal(size=(300, 4))
-for made in (LogisticRegression(), DecisionTreeClassifier(random_state=0, max_depth=3)):
-    fitted = made.fit(rows, (rows[:, 0] > 0).astype(int))
-    plain, ours = (hashlib.sha256(one).hexdigest() for one in (pickle.dumps(fitted, 5), dump_estimator(fitted)))
-    Path(sys.argv[1] + type(made).__name__).write_bytes(pickle.dumps(fitted, 5))
-    print(type(made).__name__, plain, ours)
+
+def fit(folder, before):
+    if before != "alone":  # Before anything of its class was made: instances share the names of their attributes.
+        pickle.loads((folder / before).read_bytes())
+    rows = np.random.default_rng(0).normal(size=(300, 4))
+    for made in (LogisticRegression(), DecisionTreeClassifier(random_state=0, max_depth=3)):
+        fitted = made.fit(rows, (rows[:, 0] > 0).astype(int))
+        plain, ours = (hashlib.sha256(one).hexdigest() for one in (pickle.dumps(fitted, 5), dump_estimator(fitted)))
+        if before == "alone":
+            (folder / type(made).__name__).write_bytes(pickle.dumps(fitted, 5))
+        print(before, type(made).__name__, plain, ours, flush=True)
+
+for before in ("alone", "LogisticRegression", "DecisionTreeClassifier"):
+    child = os.fork()  # which has imported all, and made nothing
+    if not child:
+        try:
+            fit(Path(sys.argv[1]), before)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
 """
 
 
 def test_what_the_process_read_before_is_not_in_the_bytes(tmp_path: Path) -> None:
-    def printed(*arguments: str) -> dict[str, list[str]]:
-        done = subprocess.run(
-            [sys.executable, "-c", FITTED, f"{tmp_path}/", *arguments], capture_output=True, text=True, check=True
-        )
-        return {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
-
-    alone = printed()
-    for name in alone:
-        (tmp_path / name).rename(tmp_path / "before.pkl")
-        after = printed(str(tmp_path / "before.pkl"))
+    done = subprocess.run([sys.executable, "-c", FITTED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    printed: dict[str, dict[str, list[str]]] = {}
+    for before, name, *digests in map(str.split, done.stdout.splitlines()):
+        printed.setdefault(before, {})[name] = digests
+    alone = printed.pop("alone")
+    assert set(printed) == set(alone) == {"LogisticRegression", "DecisionTreeClassifier"}
+    for name, after in printed.items():
         assert after[name][0] != alone[name][0], "a plain pickle tells: if not, this test shows nothing"
         assert {kind: ours for kind, (_, ours) in after.items()} == {kind: ours for kind, (_, ours) in alone.items()}
 

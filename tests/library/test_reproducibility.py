@@ -227,7 +227,7 @@ def test_commands_answer_in_one_screen(store: Store, plans: list[Plan]) -> None:
     assert done.exit_code == 0
     assert json.loads(done.stdout.splitlines()[-1])["reproducible"] is True
     # What Spark would do is made up here: it cannot be run again, and the command says so.
-    refused = runner.invoke(app, ["verify", "r1", "--stage", "prepare", "--stage", "evaluate"])
+    refused = runner.invoke(app, ["verify", "r1", "--stage", "prepare", "--stage", "resample"])
     assert refused.exit_code == 10, refused.output
     assert "not reproduced: prepare" in refused.output
 
