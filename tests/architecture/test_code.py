@@ -62,12 +62,20 @@ def _too_long(path: Path) -> Iterator[str]:
     lines = text.count("\n")
     if lines > LONGEST["file"]:
         yield f"{name(path)}: {lines} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in _definitions(ast.parse(text)):
         kind = "class" if isinstance(node, ast.ClassDef) else "function"
+        length = (node.end_lineno or 0) - node.lineno + 1
+        if length > LONGEST[kind]:
+            yield f"{name(path)}:{node.lineno} {kind} {node.name}: {length} lines"
+
+
+def _definitions(within: ast.AST) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every class and function, however deep; no expression is entered, for none holds one."""
+    for node in ast.iter_child_nodes(within):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            if length > LONGEST[kind]:
-                yield f"{name(path)}:{node.lineno} {kind} {node.name}: {length} lines"
+            yield node
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _definitions(node)
 
 
 def test_nothing_is_too_long() -> None:
