@@ -184,14 +184,17 @@ def _airflow(environment: Environment, variables: dict[str, str]) -> list[Part]:
         "triggerer": ["triggerer", "--skip-serve-logs"],
     }
     others = [
-        Part(f"airflow-{words[0]}", _forking_airflow(words), f"airflow:{key}", variables, after=migrate.name)
+        Part(f"airflow-{words[0]}", _airflow_command(words), f"airflow:{key}", variables, after=migrate.name)
         for key, words in rest.items()
     ]
     return [migrate, api, *others]
 
 
-def _forking_airflow(words: list[str]) -> list[str]:
-    """Return Airflow's command, with what DAG files import loaded: Airflow puts our plugins on the path as it loads."""
+def _airflow_command(words: list[str]) -> list[str]:
+    """Return Airflow's command; what forks for each task or file has loaded before what DAG files import."""
+    if words[0] == "triggerer":
+        return module_command("airflow", *words)
+    # Airflow puts our plugins on the path as it loads.
     return [sys.executable, "-P", "-c", "import airflow; from stepzero_airflow.forks import main; main()", *words]
 
 
