@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stepzero.core.errors import SetupError
-from support.gate import Gate
+from support.gate import FOR_FEW_ROWS, Gate
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FOR_FEW_ROWS = {
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "2",
-}
-"""How Spark computes, not what: compiling a class per expression and planning anew after each shuffle pay off from many
-rows on, and ten rows wait for it. What counts jobs or judges real files keeps the product's settings.
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,11 +49,32 @@ def spark() -> Iterator[Any]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session")
+def product_settings(spark: Any) -> dict[str, str]:
+    """How the product sets what `few_rows` changes."""
+    return {name: spark.conf.get(name) for name in FOR_FEW_ROWS}
+
+
 @pytest.fixture(scope="module")
-def few_rows(spark: Any) -> Iterator[None]:
+def few_rows(spark: Any, product_settings: dict[str, str]) -> Iterator[None]:
     """For a module, Spark is set for a handful of rows."""
-    before = {name: spark.conf.get(name) for name in FOR_FEW_ROWS}
-    for name, value in FOR_FEW_ROWS.items():
+    del product_settings
+    with set_for(spark, FOR_FEW_ROWS):
+        yield
+
+
+@pytest.fixture
+def many_rows(spark: Any, product_settings: dict[str, str]) -> Iterator[None]:
+    """For a test, Spark is set as in the product, whatever its module says."""
+    with set_for(spark, product_settings):
+        yield
+
+
+@contextmanager
+def set_for(spark: Any, settings: Mapping[str, str]) -> Iterator[None]:
+    """Set Spark for a while."""
+    before = {name: spark.conf.get(name) for name in settings}
+    for name, value in settings.items():
         spark.conf.set(name, value)
     yield
     for name, value in before.items():

@@ -27,6 +27,7 @@ from stepzero.spec.use_case import UseCase
 from support.gate import Gate
 from support.runs import Silent
 
+pytestmark = pytest.mark.usefixtures("few_rows")
 NAME = "simulated_transactions"
 SQL = """
 SELECT *, count(1) OVER (PARTITION BY TERMINAL_ID ORDER BY unix_timestamp(TX_DATETIME)

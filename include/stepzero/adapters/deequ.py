@@ -7,11 +7,10 @@ which all metrics of that set share.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.deequ_runs import analyzers, run_analyzers
 from stepzero.adapters.spark import quoted
 from stepzero.core.errors import RuleError, bare
 
@@ -109,14 +108,11 @@ class _Run:
     def __init__(
         self, session: SparkSession, frame: DataFrame, metrics: Sequence[Metric], compliance: Mapping[str, str]
     ) -> None:
-        analyzers = _analyzers()
         aliases = _aliases(metrics)
-        self._asked: dict[Any, Any] = {metric: KINDS[metric.kind](metric, aliases) for metric in metrics}
-        self._asked |= {label: analyzers.Compliance(label, predicate) for label, predicate in compliance.items()}
-        run = analyzers.AnalysisRunner(session).onData(_with_aliases(frame, aliases))
-        for analyzer in self._asked.values():
-            run = run.addAnalyzer(analyzer)
-        self._context = run.run()
+        asked: dict[Any, Any] = {metric: KINDS[metric.kind](metric, aliases) for metric in metrics}
+        asked |= {label: analyzers().Compliance(label, predicate) for label, predicate in compliance.items()}
+        self._context, made = run_analyzers(session, _with_aliases(frame, aliases), asked.values())
+        self._asked = dict(zip(asked, made, strict=True))
 
     def number(self, metric: Metric) -> float | None:
         """Return a metric's value, or None where nothing was there to be measured."""
@@ -149,7 +145,7 @@ class _Run:
 
     def _value(self, name: Any) -> tuple[float | None, str | None]:
         """Return the value, or why there is none; no value to measure is no failure."""
-        answer = self._context.metric(self._asked[name]._analyzer_jvm)  # noqa: SLF001 - as pydeequ itself does
+        answer = self._context.metric(self._asked[name])
         if not answer.isDefined():
             return None, "no answer from Deequ"
         result = answer.get().value()
@@ -176,39 +172,29 @@ def _with_aliases(frame: DataFrame, aliases: Mapping[str, str]) -> DataFrame:
     return frame.select("*", *(functions.col(quoted(name)).alias(alias) for name, alias in aliases.items()))
 
 
-@cache
-def _analyzers() -> Any:
-    with warnings.catch_warnings():
-        # PyDeequ 1.7 has invalid escapes in its sources: Python says so wherever it compiles them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", SyntaxWarning)
-        from pydeequ import analyzers
-    return analyzers
-
-
 def _of_column(name: str) -> Callable[[Metric, Mapping[str, str]], Any]:
-    return lambda metric, aliases: getattr(_analyzers(), name)(aliases[metric.columns[0]], where=metric.where)
+    return lambda metric, aliases: getattr(analyzers(), name)(aliases[metric.columns[0]], where=metric.where)
 
 
 def _of_columns(name: str) -> Callable[[Metric, Mapping[str, str]], Any]:
     def make(metric: Metric, aliases: Mapping[str, str]) -> Any:
-        return getattr(_analyzers(), name)([aliases[column] for column in metric.columns], where=metric.where)
+        return getattr(analyzers(), name)([aliases[column] for column in metric.columns], where=metric.where)
 
     return make
 
 
 def _quantile(metric: Metric, aliases: Mapping[str, str]) -> Any:
     column = aliases[metric.columns[0]]
-    return _analyzers().ApproxQuantile(column, metric.quantile, relativeError=RANK_ERROR, where=metric.where)
+    return analyzers().ApproxQuantile(column, metric.quantile, relativeError=RANK_ERROR, where=metric.where)
 
 
 def _correlation(metric: Metric, aliases: Mapping[str, str]) -> Any:
     one, other = (aliases[column] for column in metric.columns)
-    return _analyzers().Correlation(one, other, where=metric.where)
+    return analyzers().Correlation(one, other, where=metric.where)
 
 
 KINDS: dict[str, Callable[[Metric, Mapping[str, str]], Any]] = {
-    "size": lambda metric, _: _analyzers().Size(where=metric.where),
+    "size": lambda metric, _: analyzers().Size(where=metric.where),
     "completeness": _of_column("Completeness"),
     "min": _of_column("Minimum"),
     "max": _of_column("Maximum"),

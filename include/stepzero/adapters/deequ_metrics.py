@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
+from stepzero.adapters.deequ_runs import analyzers, run_analyzers
 from stepzero.adapters.spark import check_expression, quoted
 from stepzero.core.errors import RuleError, bare, did_you_mean
 
@@ -30,6 +30,7 @@ _NAMES = {
     "standard_deviation": "StandardDeviation",
 }
 """Deequ's name of each."""
+_SIZE = "Size", "*"
 
 
 def check_metrics(frame: DataFrame, metrics: Iterable[Metric]) -> None:
@@ -75,13 +76,13 @@ def measure_metrics(session: SparkSession, frame: DataFrame, metrics: Iterable[M
 
 
 def _measure(session: SparkSession, frame: DataFrame, metrics: Mapping[str, Metric]) -> dict[str, float]:
-    if frame.isEmpty():
-        return {key: 0.0 for key, metric in metrics.items() if metric.metric == "size"}
     columns = sorted({metric.column for metric in metrics.values() if metric.column})
     aliases = {name: f"_metric_{number}" for number, name in enumerate(columns)}
     kinds = dict(frame.dtypes)
     plain = [_plain(name, kinds[name]).alias(alias) for name, alias in aliases.items()]
     values, failures = _run(session, frame.select("*", *plain), metrics, aliases)
+    if values.get(_SIZE) == 0:
+        return {key: 0.0 for key, metric in metrics.items() if metric.metric == "size"}
     found = {}
     for key, metric in metrics.items():
         name = _name(metric, aliases)
@@ -96,24 +97,17 @@ def _measure(session: SparkSession, frame: DataFrame, metrics: Mapping[str, Metr
 def _run(
     session: SparkSession, frame: DataFrame, metrics: Mapping[str, Metric], aliases: Mapping[str, str]
 ) -> tuple[dict[Any, float], dict[Any, str]]:
-    with warnings.catch_warnings():
-        # PyDeequ 1.7 has invalid escapes in its sources: Python says so wherever it compiles them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", SyntaxWarning)
-        from pydeequ import analyzers
-
-    run = analyzers.AnalysisRunner(session).onData(frame)
+    """Return values and failures by name and instance; the size is among them, asked for or not."""
+    asked = [analyzers().Size()]
     for key, metric in metrics.items():
-        if metric.metric == "size":
-            asked = analyzers.Size()
-        elif metric.metric == "share":
-            asked = analyzers.Compliance(key, metric.predicate)
-        else:
+        if metric.metric == "share":
+            asked.append(analyzers().Compliance(key, metric.predicate))
+        elif metric.metric != "size":
             alias = aliases[str(metric.column)]
-            kind = getattr(analyzers, _NAMES[metric.metric])
-            asked = kind([alias]) if metric.metric in {"uniqueness", "distinct_count"} else kind(alias)
-        run = run.addAnalyzer(asked)
-    return metric_map(run.run())
+            kind = getattr(analyzers(), _NAMES[metric.metric])
+            asked.append(kind([alias]) if metric.metric in {"uniqueness", "distinct_count"} else kind(alias))
+    context, _ = run_analyzers(session, frame, asked)
+    return metric_map(context)
 
 
 def metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
@@ -134,7 +128,7 @@ def metric_map(context: Any) -> tuple[dict[Any, float], dict[Any, str]]:
 def _name(metric: Metric, aliases: Mapping[str, str]) -> tuple[str, str]:
     """Return under which name and instance Deequ answers."""
     if metric.metric == "size":
-        return "Size", "*"
+        return _SIZE
     if metric.metric == "share":
         return "Compliance", metric.key
     return _NAMES[metric.metric], aliases[str(metric.column)]

@@ -50,23 +50,25 @@ def prepare(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     identified = united.withColumn(ROW_ID, functions.sha2(text_of(said), 256))
     kept = _once(identified) if use_case.prepare.drop_duplicates else identified
     changed, met = transform(kept, use_case.transforms, "transforms")
-    # Asked several times over: where the parts begin, how many rows each has, what it would be without the newest.
-    columns = derive(changed, use_case.prepare).cache()
+    columns = derive(changed, use_case.prepare)
+    if use_case.split.by == "time":
+        # Asked several times over: where the parts begin, and the folds.
+        columns = columns.cache()
     if workspace.plan.half_life:
         must_have(columns, FIT_WEIGHT, "columns that SQL or transforms leave, where rows count less as they age")
     split = split_rows(columns, use_case).cache()
-    rows, left = united.count(), split.count()
+    given, classes = united.count(), _classes(split, use_case)
     if use_case.prepare.sql:
         must_make_no_rows(changed, split)
     if use_case.split.by == "time":
         must_look_back(changed, split, columns.columns, use_case.prepare)
-    counts = _counts(split, use_case)
+    counts, left = _counts(classes, use_case.split.parts), sum(rows for *_, rows in classes)
     written = split.drop(*use_case.prepare.drop)
     outputs = _write(written, use_case.prepare.set_aside, counts, workspace)
     verdict = judge_hand_over(written, use_case.quality.after_prepare, workspace, "prepared rows")
     split.unpersist()
     columns.unpersist()
-    values: dict[str, Any] = {"rows": rows, "dropped": rows - left, "released": released, **counts}
+    values: dict[str, Any] = {"rows": given, "dropped": given - left, "released": released, **counts}
     if use_case.split.by == "time":
         values["between"] = left - sum(sum(classes.values()) for classes in counts.values())
     if met:
@@ -170,25 +172,31 @@ def _accepted(inputs: dict[str, Any], workspace: Workspace) -> tuple[list[tuple[
     return accepted, released
 
 
-def _counts(split: DataFrame, use_case: Any) -> dict[str, dict[str, int]]:
-    """Return rows per part and class; a regression has one class, "all".
+def _classes(split: DataFrame, use_case: Any) -> list[tuple[str, str, int]]:
+    """Return each side's classes and their rows; a regression has one class, "all"."""
+    from pyspark.sql import functions
+
+    classified = use_case.problem.kind == "classification"
+    label = functions.col(quoted(use_case.problem.target)) if classified else functions.lit("all")
+    return [(side, str(value), int(rows)) for side, value, rows in split.groupBy(SIDE, label).count().collect()]
+
+
+def _counts(classes: list[tuple[str, str, int]], parts: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Return rows per part and class; those in between are in none.
 
     Raises:
         StageError: A part has no row.
     """
-    from pyspark.sql import functions
-
-    counts: dict[str, dict[str, int]] = {part: {} for part in use_case.split.parts}
-    classified = use_case.problem.kind == "classification"
-    label = functions.col(quoted(use_case.problem.target)) if classified else functions.lit("all")
-    for side, value, rows in split.filter(functions.col(SIDE) != BETWEEN).groupBy(SIDE, label).count().collect():
-        counts[side][str(value)] = int(rows)
-    for side, classes in counts.items():
-        if not classes:
+    counts: dict[str, dict[str, int]] = {part: {} for part in parts}
+    for side, value, rows in classes:
+        if side != BETWEEN:
+            counts[side][value] = rows
+    for side, found in counts.items():
+        if not found:
             raise StageError(
                 f"{side} rows", value=bare("none"), allowed="at least one row on each side", action="land more rows"
             )
-    return {side: dict(sorted(classes.items())) for side, classes in counts.items()}
+    return {side: dict(sorted(found.items())) for side, found in counts.items()}
 
 
 def _flat(values: dict[str, Any]) -> dict[str, int]:

@@ -102,7 +102,6 @@ def _prepared(use_case: Any, workspace: Workspace, kept: ExitStack) -> tuple[Dat
     if not is_parquet(batch, use_case.source):
         frame = frame.cache()
         kept.callback(frame.unpersist)
-        frame.count()
     frame = look_up_foreign_keys(frame, rules, quality, workspace, kept)
     return with_times(frame, quality.rules, workspace.plan.fresh_as_of), rules
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepzero.stages.quality_page import state_of
 
@@ -27,9 +27,10 @@ def table(findings: Sequence[Finding], verdict: Verdict) -> str:
 
 def picture(findings: Sequence[Finding], verdict: Verdict) -> bytes:
     """Return a PNG: for every rule, its state and the number of rows at fault."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.9 + 0.38 * len(findings)), layout="constrained")
+    figure = Figure(figsize=(9, 0.9 + 0.38 * len(findings)), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = [f"{f.rule}{f' of {f.column[:40]}' if f.column else ''}" for f in findings]
     rows = [f.rows or 0 for f in findings]
@@ -55,5 +56,7 @@ def picture(findings: Sequence[Finding], verdict: Verdict) -> bytes:
     axes.set_title(f"{verdict.outcome}: {verdict.subject}", loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    # As savefig writes it, which would draw it once more to lay it out.
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(stream, metadata={"Software": None})
     return stream.getvalue()
