@@ -27,6 +27,7 @@ import pandas as pd
 from _served import RECORD, fit, make_rows, make_store
 
 from stepzero.adapters.datasets import read_frame
+from stepzero.adapters.feast_catalogue import load_feast
 from stepzero.adapters.feature_replay import FeatureReplay
 from stepzero.adapters.online_features import OnlineReader, open_reader
 from stepzero.adapters.store import Store
@@ -198,6 +199,7 @@ def open_feast(folder: Path, path: Path, *, key: str = "record", values: Sequenc
     """Return Feast's store over one Parquet file, as its documentation sets it up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        load_feast()
         from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
         from feast.types import Float64, Int64
 

@@ -107,6 +107,22 @@ def test_the_catalogue_names_groups_types_and_sources(runs: Runs) -> None:
     assert frame.sort_values("policy")["age"].tolist() == [20, -30], "Feast's users can join what was published"
 
 
+def test_feast_is_loaded_as_it_is_written_and_nobody_else_loses_type_checks(runs: Runs) -> None:
+    import typeguard
+    from feast import FeatureView
+
+    feast_store(runs.store, SETTINGS)
+    used = FeatureView.__init__.__code__.co_names
+    assert "typeguard" not in used, "five seconds of compiling at every import"
+
+    @typeguard.typechecked
+    def checked(number: int) -> int:
+        return number
+
+    with pytest.raises(typeguard.TypeCheckError):
+        checked("one")  # type: ignore[arg-type]
+
+
 def test_publishing_again_writes_nothing_and_a_wiped_store_is_filled_again(tmp_path: Path) -> None:
     runs = publisher(tmp_path)
     publish(runs, 0)

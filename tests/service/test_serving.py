@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 
 from stepzero.adapters.registry_records import evidence_uri
 from stepzero.adapters.store import Store
-from stepzero.adapters.tracking import Tracking
 from stepzero.core.errors import ServiceError, StageError
 from stepzero.core.stages import StageInput
 from stepzero.spec.environment import Endpoint
@@ -225,13 +224,51 @@ def test_single_predictions_are_quick(served: Running) -> None:
     assert np.median(times) < 0.1
 
 
-def test_a_swap_under_load_fails_no_request(
-    world: World, tmp_path: Path, endpoint_process: Start, tracking: Tracking
-) -> None:
-    url, _ = start(world, tmp_path, endpoint_process)
+@pytest.fixture(scope="module")
+def swapping(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Version 1 serves, and version 2 is approved but not deployed."""
+    folder = tmp_path_factory.mktemp("swapping")
+    store, signing = Store(f"file://{folder / 'store'}"), make_keys(folder)
+    world = World(name="swapping", store=store, tracking_uri=mlflow_url, rows=rows, signing=signing)
+
+    def launch(variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+        return launch_endpoint(folder / "log", variables, *arguments)
+
+    url, process = start(world, folder, launch)
     first = world.champion("first", [])
     world.stage("deploy", world.plan("first"), {"approved": first})
-    second = world.champion("second", BOTH)
+    yield Running(url, world, world.champion("second", BOTH), process)
+    process.terminate()
+    assert process.wait(timeout=20) == 0, "a graceful stop"
+
+
+def test_a_broken_desired_state_leaves_the_former_version_serving(swapping: Running) -> None:
+    url, world, second = swapping.url, swapping.world, swapping.approved
+    model = next(world.store.files.glob(f"{world.store.path(second.values['model']['uri'])}/*.pkl").__iter__())
+    whole = Path(model).read_bytes()
+    Path(model).write_bytes(b"something else")
+    with pytest.raises(Exception, match="digest"):
+        world.stage("deploy", world.plan("second"), {"approved": second})
+    desired = world.store.read_json(f"endpoints/{world.name}/desired.json")
+    broken = desired | {"version": "2", "model": second.values["model"]}
+    for uri, content, text in (
+        ("two", broken | {"evidence_digest": second.values["evidence_digest"]}, "as it was written"),
+        ("three", desired | {"version": "3"}, f"no file {evidence_uri(world.name, '3')} in the store"),
+        ("four", {"version": 1}, "what the stage deploy writes"),
+    ):
+        world.store.write_json(f"endpoints/{world.name}/desired.json", content)
+        said = wait_for(uri, lambda text=text: _problem(url, text), seconds=15, every=0.1)
+        assert said["version"] == "1"
+        answer = swapping.post(json.dumps({"instances": [ROW]}))
+        assert (answer.status_code, answer.json()["version"]) == (200, "1")
+    world.store.write_json(f"endpoints/{world.name}/desired.json", desired)
+    wait_for("recovery", lambda: swapping.ping()["problem"] is None, seconds=15, every=0.1)
+    Path(model).write_bytes(whole)
+
+
+def test_a_swap_under_load_fails_no_request(swapping: Running) -> None:
+    """After the broken states above: version 2 as it was approved serves all the same."""
+    url, world = swapping.url, swapping.world
     expected = {
         version: fit_model(world.rows.iloc[:300], features).score(pd.DataFrame([ROW]))[0]
         for version, features in (("1", []), ("2", BOTH))
@@ -249,7 +286,7 @@ def test_a_swap_under_load_fails_no_request(
     askers = [threading.Thread(target=ask) for _ in range(4)]
     for asker in askers:
         asker.start()
-    world.stage("deploy", world.plan("second"), {"approved": second})
+    world.stage("deploy", world.plan("second"), {"approved": swapping.approved})
     wait_for("requests after the swap", lambda: len(seen) > 300 and seen[-1][1] == "2", seconds=30, every=0.1)
     stop.set()
     for asker in askers:
@@ -257,35 +294,6 @@ def test_a_swap_under_load_fails_no_request(
     assert {status for status, _, _ in seen} == {200}
     assert {version for _, version, _ in seen} == {"1", "2"}
     assert all(score == expected[version] for _, version, score in seen), "score and version belong together"
-
-
-def test_a_broken_desired_state_leaves_the_former_version_serving(
-    world: World, tmp_path: Path, endpoint_process: Start
-) -> None:
-    url, _ = start(world, tmp_path, endpoint_process)
-    first = world.champion("first", [])
-    world.stage("deploy", world.plan("first"), {"approved": first})
-    second = world.champion("second", BOTH)
-    model = next(world.store.files.glob(f"{world.store.path(second.values['model']['uri'])}/*.pkl").__iter__())
-    Path(model).write_bytes(b"something else")
-    with pytest.raises(Exception, match="digest"):
-        world.stage("deploy", world.plan("second"), {"approved": second})
-    desired = world.store.read_json(f"endpoints/{world.name}/desired.json")
-    broken = desired | {"version": "2", "model": second.values["model"]}
-    for uri, content, text in (
-        ("two", broken | {"evidence_digest": second.values["evidence_digest"]}, "as it was written"),
-        ("three", desired | {"version": "3"}, f"no file {evidence_uri(world.name, '3')} in the store"),
-        ("four", {"version": 1}, "what the stage deploy writes"),
-    ):
-        world.store.write_json(f"endpoints/{world.name}/desired.json", content)
-        said = wait_for(uri, lambda text=text: _problem(url, text), seconds=15, every=0.1)
-        assert said["version"] == "1"
-        answer = httpx.post(
-            f"{url}/invocations", json={"instances": [ROW]}, headers={"Authorization": f"Bearer {TOKEN}"}
-        )
-        assert (answer.status_code, answer.json()["version"]) == (200, "1")
-    world.store.write_json(f"endpoints/{world.name}/desired.json", desired)
-    wait_for("recovery", lambda: httpx.get(f"{url}/ping").json()["problem"] is None, seconds=15, every=0.1)
 
 
 def _problem(url: str, text: str) -> dict[str, Any] | None:
@@ -314,12 +322,12 @@ def test_from_the_first_start_to_a_restart(world: World, tmp_path: Path, endpoin
     wait_for("version 1", lambda: httpx.get(f"{url}/ping").json()["version"] == "1", seconds=30, every=0.1)
 
 
-def test_an_endpoint_that_does_not_answer_is_told(world: World) -> None:
-    approved = world.champion("first", BOTH)
-    world.endpoint = Endpoint(uri=f"http://127.0.0.1:{free_port()}", ready_seconds=1)
+def test_an_endpoint_that_does_not_answer_is_told(served: Running) -> None:
+    silent = Endpoint(uri=f"http://127.0.0.1:{free_port()}", ready_seconds=1)
+    world = replace(served.world, endpoint=silent, tries=1_000)
     with pytest.raises(ServiceError) as error:
-        world.stage("deploy", world.plan("first"), {"approved": approved})
-    assert f"endpoint {world.endpoint.uri}: got after 1 s it says" in str(error.value)
+        world.stage("deploy", world.plan("first"), {"approved": served.approved})
+    assert f"endpoint {silent.uri}: got after 1 s it says" in str(error.value)
     assert "start it (`bin/stepzero up`), then clear the task" in str(error.value)
 
 

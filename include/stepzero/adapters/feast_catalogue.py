@@ -7,8 +7,11 @@ therefore the moment since when a row counts, the later of both its times: it ne
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
+import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 REGISTRY = f"{FOLDER}/registry.db"
 _OBJECTS = {"string": "string", "empty": "string", "boolean": "boolean"}
 _KINDS = {"b": "boolean", "i": "bigint", "u": "bigint", "f": "double"}
+_LOADING = threading.Lock()
 
 
 class Published(Section):
@@ -130,6 +134,24 @@ def open_feast(store: Store, settings: Settings, groups: Mapping[str, Published]
         yield Opened(feast, registry)
 
 
+def load_feast() -> None:
+    """Import Feast without the type checks that it adds to its own methods.
+
+    Its classes are decorated with typeguard's `typechecked`, which parses and compiles every method again at each
+    import: about five seconds of processor time, nine tenths of the import. ``python -O`` omits them, too.
+    """
+    with _LOADING:
+        if "feast" in sys.modules:
+            return
+        typeguard: Any = importlib.import_module("typeguard")
+        checking = typeguard.typechecked
+        typeguard.typechecked = lambda target: target
+        try:
+            importlib.import_module("feast")
+        finally:
+            typeguard.typechecked = checking
+
+
 def feast_store(store: Store, settings: Settings, registry: Path | None = None) -> Any:
     """Return Feast's store on the environment's online store; without a registry the one that was kept is read.
 
@@ -161,6 +183,7 @@ def _known_online(settings: Settings) -> Iterator[None]:
 
     Feast imports the client of an online store when its settings are read.
     """
+    load_feast()
     from feast.errors import FeastError, FeastModuleImportError
 
     kind, what = settings.online["type"], "feature_store.online of the environment file"

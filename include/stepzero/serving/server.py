@@ -8,15 +8,15 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
-
-from stepzero.adapters.store import Store
 from stepzero.core.errors import SetupError, bare
-from stepzero.serving.app import Limits, make_app
-from stepzero.serving.capture import Capture, Recorder
-from stepzero.serving.versions import Watch
-from stepzero.spec.environment import Endpoint, FeatureStore, Signing
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from stepzero.adapters.store import Store
+    from stepzero.spec.environment import Endpoint, FeatureStore, Signing
 
 log = logging.getLogger("stepzero")
 
@@ -37,10 +37,36 @@ def serve(
     """Serve until SIGTERM or SIGINT; requests under way are answered first, and what was captured is written.
 
     Raises:
-        SetupError: The token cannot be read, or the address is public and no token is asked for.
+        SetupError: The token cannot be read, the address is public and no token is asked for, or its port is taken.
     """
     token = _token(endpoint.token_file)
     _must_be_guarded(host, token)
+    with _bound(host, port) as listening:
+        # What a model needs takes seconds to import: whoever may not start, or has no port, is told before.
+        app = _application(store, use_case, endpoint, token, feature_store, signing)
+        import uvicorn
+
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
+        )
+        # Uvicorn hands the signal on when all is answered: an asked-for end is a good end.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        log.info("endpoint of %s at http://%s:%d", use_case, host, port)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _application(
+    store: Store,
+    use_case: str,
+    endpoint: Endpoint,
+    token: str | None,
+    feature_store: FeatureStore | None,
+    signing: Signing | None,
+) -> FastAPI:
+    from stepzero.serving.app import Limits, make_app
+    from stepzero.serving.capture import Capture, Recorder
+    from stepzero.serving.versions import Watch
+
     limits = Limits(
         max_body_bytes=endpoint.max_body_bytes,
         max_rows=endpoint.max_rows,
@@ -48,15 +74,7 @@ def serve(
     )
     recorder = Recorder(Capture(store, use_case, endpoint.capture) if endpoint.capture else None)
     watch = Watch(store, use_case, signing=signing, feature_store=feature_store)
-    app = make_app(watch, token=token, limits=limits, recorder=recorder)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    # Uvicorn hands the signal on when all is answered: an asked-for end is a good end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with _bound(host, port) as listening:
-        log.info("endpoint of %s at http://%s:%d", use_case, host, port)
-        uvicorn.Server(config).run(sockets=[listening])
+    return make_app(watch, token=token, limits=limits, recorder=recorder)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -17,6 +17,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from stepzero.adapters.feast_catalogue import load_feast
+
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?:\s*;\s*([^\\]+))?", re.MULTILINE)
 
 
@@ -55,7 +57,7 @@ def _import(name: str, report: dict[str, Any]) -> None:
     for module in modules:
         try:
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                importlib.import_module(module)
+                load_feast() if module == "feast" else importlib.import_module(module)
         except BaseException as error:  # noqa: BLE001  # whatever it raises, exits included, is the finding
             report["failed"][f"{name}:{module}"] = f"{type(error).__name__}: {error}"[:300]
         else:
