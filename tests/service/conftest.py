@@ -74,6 +74,18 @@ def world(store: Store, mlflow_url: str, rows: pd.DataFrame, request: pytest.Fix
     return World(name=name, store=store, tracking_uri=mlflow_url, rows=rows, signing=make_keys(tmp_path))
 
 
+@pytest.fixture(scope="session")
+def make_world(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    """Make a use case that several tests share: they only read, or put back what they change."""
+
+    def make(name: str) -> World:
+        folder = tmp_path_factory.mktemp(name)
+        store = Store(f"file://{folder / 'store'}")
+        return World(name=name, store=store, tracking_uri=mlflow_url, rows=rows, signing=make_keys(folder))
+
+    return make
+
+
 @pytest.fixture
 def endpoint_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start `stepzero serve` processes; they end with the test."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from stepzero.adapters.registry import CHALLENGER, CHAMPION, DIGEST
+from stepzero.adapters.registry import CHALLENGER, CHAMPION
 from stepzero.adapters.registry_records import find_evidence, registration_uri
 from stepzero.adapters.registry_succession import Succession, succeed, successions
 from stepzero.adapters.store import Store
@@ -31,74 +32,12 @@ def versions(tracking: Tracking, name: str) -> list[str]:
     return sorted(str(one.version) for one in tracking.client.search_model_versions(f"name='{name}'"))
 
 
-def test_without_champion_the_first_version_passes_and_becomes_champion(world: World, tracking: Tracking) -> None:
-    plan = world.plan("first")
-    assert plan.champion is None
-    registered = world.stage("register", plan, world.evaluated(BOTH))
-    assert registered.verdict.outcome is Outcome.PASS
-    assert "there is no champion yet" in registered.verdict.sentence()
-    assert tracking.registry.aliased(world.name, CHALLENGER) == "1"
-    approved = world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
-    assert approved.values["approved"]
-    assert tracking.registry.aliased(world.name, CHAMPION) == "1"
-    assert tracking.registry.aliased(world.name, CHALLENGER) is None
-    champion = tracking.champion(world.name)
-    assert champion.digest == registered.values["model_digest"]
-    evidence = find_evidence(world.store, world.name, "1")
-    assert (evidence.by, evidence.how, evidence.when) == ("the rule", "rule", plan.as_of)
-    assert "all gates passed" in evidence.gates["promotion"]
-    before, after = (world.store.read_json(one.outputs["dossier"].uri) for one in (registered, approved))
-    assert before["approval"] is None
-    assert after == before | {"approval": after["approval"]}
-    assert (after["approval"]["by"], after["approval"]["digest"]) == ("the rule", evidence.digest)
-    assert after["model"]["digest"] == registered.values["model_digest"]
-    assert "approved by the rule" in world.store.read_text(approved.outputs["dossier_page"].uri)
-
-
-def test_a_version_says_what_a_person_wants_to_know(world: World, tracking: Tracking) -> None:
-    registered = world.stage("register", world.plan("first"), world.evaluated(BOTH))
-    version = tracking.client.get_model_version(world.name, "1")
-    assert version.description.startswith("A test: logistic_regression on rows as they are; there is no champion yet")
-    run = f"http://127.0.0.1:8080/dags/{world.name}/runs/first"
-    assert f"[Airflow run]({run}) · [Dossier]({run}/plugin/dossier)" in version.description
-    assert registered.values["links"]["dossier"] == f"{run}/plugin/dossier"
-    assert version.tags[DIGEST] == registered.values["model_digest"]
-    assert version.tags["stepzero.threshold"] == "0.4"
-    assert version.tags["stepzero.metric.average_precision"] == "0.8"
-    logged = tracking.client.get_logged_model(version.source.removeprefix("models:/"))
-    assert str(logged.status) == "READY"
-    assert logged.source_run_id == version.run_id
-    assert registered.values["links"]["version"].endswith(
-        f"/#/models/{world.name}/versions/1?workflowType=machine_learning"
-    )
-
-
-def test_the_registered_model_loads_by_alias_and_scores_the_same(
-    world: World, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    from support.champions import fit_model
-
-    approved = world.champion("first", BOTH)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", world.tracking_uri)
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", world.tracking_uri)
-    loaded = mlflow.pyfunc.load_model(f"models:/{world.name}@champion")
-    frame = world.rows[BOTH].head(20)
-    answer = loaded.predict(frame)
-    expected = fit_model(world.rows.iloc[:300], BOTH).score(frame)
-    assert answer["score"].tolist() == expected.tolist()
-    assert set(answer["decision"]) <= {0, 1}
-    assert approved.values["version"] == "1"
-
-
-def test_registering_again_makes_no_second_version(world: World, tracking: Tracking) -> None:
-    plan, inputs = world.plan("first"), world.evaluated(BOTH)
-    first = world.stage("register", plan, inputs)
-    again = world.stage("register", plan, inputs)
-    assert first.values["version"] == again.values["version"] == "1"
-    assert versions(tracking, world.name) == ["1"]
-    assert len(logged_models(tracking, world.name)) == 1
+@pytest.fixture(scope="module")
+def championed(make_world: Callable[[str], World]) -> World:
+    """A use case whose champion is version 1; challengers come and go."""
+    world = make_world("championed")
+    world.champion("first", BOTH)
+    return world
 
 
 def logged_models(tracking: Tracking, name: str) -> list[Any]:
@@ -200,9 +139,9 @@ def _register(world: World, plan: Any, inputs: Any, number: int, queue: Any) -> 
     queue.put(world.stage("register", plan, inputs).values["version"])
 
 
-def test_the_same_model_as_the_champion_makes_no_new_version(world: World, tracking: Tracking) -> None:
-    world.champion("first", BOTH)
-    plan = world.plan("second")
+def test_the_same_model_as_the_champion_makes_no_new_version(championed: World, tracking: Tracking) -> None:
+    world, before = championed, versions(tracking, championed.name)
+    plan = world.plan("same")
     registered = world.stage("register", plan, world.evaluated(BOTH))
     assert registered.values["unchanged"] is True
     assert registered.verdict.outcome is Outcome.PASS
@@ -210,20 +149,21 @@ def test_the_same_model_as_the_champion_makes_no_new_version(world: World, track
     assert (approved.values["approved"], approved.values["version"]) == (True, "1")
     told = world.store.read_json(approved.outputs["dossier"].uri)
     assert (told["run"], told["approval"]["by"]) == ("first", "the rule"), "the champion's own dossier"
-    assert versions(tracking, world.name) == ["1"]
+    assert versions(tracking, world.name) == before
     assert tracking.registry.aliased(world.name, CHAMPION) == "1"
 
 
-def test_a_worse_challenger_fails_and_the_champion_stays(world: World, tracking: Tracking) -> None:
-    world.champion("first", BOTH)
-    registered = world.stage("register", world.plan("second"), world.evaluated(NONE))
+def test_a_worse_challenger_fails_and_the_champion_stays(championed: World, tracking: Tracking) -> None:
+    world, before = championed, tracking.registry.aliased(championed.name, CHALLENGER)
+    plan = world.plan("worse")
+    registered = world.stage("register", plan, world.evaluated(NONE))
     assert registered.verdict.outcome is Outcome.FAIL
     assert "worse than the champion, which stays" in registered.verdict.sentence()
     assert registered.values["comparison"]["high"] < 0
     assert tracking.registry.aliased(world.name, CHAMPION) == "1"
-    assert tracking.registry.aliased(world.name, CHALLENGER) is None
+    assert tracking.registry.aliased(world.name, CHALLENGER) == before != registered.values["version"]
     with pytest.raises(PromotionError, match="worse than the champion"):
-        world.stage("approve", world.plan("second"), {"registered": registered}, {"decision": "rule"})
+        world.stage("approve", plan, {"registered": registered}, {"decision": "rule"})
 
 
 def test_a_better_challenger_passes_and_replaces_the_champion(world: World, tracking: Tracking) -> None:
@@ -235,9 +175,9 @@ def test_a_better_challenger_passes_and_replaces_the_champion(world: World, trac
     assert "better than the champion" in find_evidence(world.store, world.name, "2").gates["champion"]
 
 
-def test_a_challenger_that_cannot_be_told_apart_passes_and_says_so(world: World) -> None:
-    world.champion("first", BOTH)
-    registered = world.stage("register", world.plan("second"), world.evaluated(BOTH, train=slice(0, 299)))
+def test_a_challenger_that_cannot_be_told_apart_passes_and_says_so(championed: World) -> None:
+    world = championed
+    registered = world.stage("register", world.plan("alike"), world.evaluated(BOTH, train=slice(0, 299)))
     assert registered.verdict.outcome is Outcome.PASS
     assert "cannot be told apart from the champion, and is newer" in registered.verdict.sentence()
 
@@ -359,42 +299,10 @@ def test_an_approval_that_was_killed_before_the_alias_moved_is_ended_by_the_next
     assert succeed(world.store, tracking.registry, world.name, first, "1", "e" * 32), "its own retry finds it done"
 
 
-def test_a_champion_that_the_store_does_not_know_is_told(world: World) -> None:
-    world.champion("first", BOTH)
-    world.store.remove(registration_uri(world.name, "1"))
+def test_a_champion_that_the_store_does_not_know_is_told(championed: World) -> None:
+    world, uri = championed, registration_uri(championed.name, "1")
+    known = world.store.read_text(uri)
+    world.store.remove(uri)
     with pytest.raises(PromotionError, match="restore the store, or take the alias `champion` from this version"):
-        world.stage("register", world.plan("second"), world.evaluated(NONE))
-
-
-def test_golden_49_code_and_data_contributed_and_the_model_was_produced(world: World, tracking: Tracking) -> None:
-    """The reference's notebook marked its training data as Produced, and its model as nothing."""
-    inputs = world.evaluated(BOTH)
-    registered = world.stage("register", world.plan("first"), inputs)
-    world.stage("register", world.plan("first"), inputs)
-    version = tracking.client.get_model_version(world.name, "1")
-    run = tracking.client.get_run(version.run_id)
-    taken = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
-    prepared = inputs["prepared"]
-    assert taken == {
-        "train rows": (prepared.output("train").digest, "training"),
-        "test rows": (prepared.output("test").digest, "evaluation"),
-    }
-    (produced,) = run.outputs.model_outputs
-    assert f"models:/{produced.model_id}" == version.source
-    assert registered.values["version"] == "1"
-
-
-def test_golden_50_a_version_carries_its_own_metrics_and_reports_and_waits_for_a_decision(
-    world: World, tracking: Tracking
-) -> None:
-    """The reference attached another model's explanation as the bias report of its second package."""
-    plan, inputs = world.plan("first"), world.evaluated(BOTH)
-    registered = world.stage("register", plan, inputs)
-    tags = tracking.registry.tags(world.name, "1")
-    assert tags["stepzero.approval"] == "pending"
-    assert tags["stepzero.metric.average_precision"] == "0.8"
-    assert tags[DIGEST] == inputs["evaluated"].output("model").digest
-    dossier = world.store.read_json(registered.output("dossier").uri)
-    assert dossier["model"]["digest"] == tags[DIGEST]
-    world.stage("approve", plan, {"registered": registered}, person("Approve"))
-    assert tracking.registry.tags(world.name, "1")["stepzero.approval"] == "approved"
+        world.stage("register", world.plan("unknown"), world.evaluated(NONE))
+    world.store.write_text(uri, known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,30 +83,42 @@ def requests(world: World, rows: int, *, turned: bool) -> pd.DataFrame:
     return frame.assign(_id=ids, _version="1", label=target.astype(float))
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_challenger_must_hold_its_own_on_recent_labelled_requests(world: World, turned: bool) -> None:
+@pytest.fixture(scope="module")
+def champion(make_world: Callable[[str], World]) -> World:
+    """A use case whose champion is version 1."""
+    world = make_world("requested")
     world.champion("first", BOTH)
+    return world
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_challenger_must_hold_its_own_on_recent_labelled_requests(champion: World, turned: bool) -> None:
+    world = champion
     rows = requests(world, 400, turned=turned)
-    reference = write_frame(world.store, "recent", rows, producer="collect_windows")
-    plan = world.plan("second").model_copy(update={"compared_on": reference.to_json(), "reason": "the watch said so"})
+    reference = write_frame(world.store, f"recent-{turned}", rows, producer="collect_windows")
+    plan = world.plan(f"turned-{turned}").model_copy(
+        update={"compared_on": reference.to_json(), "reason": "the watch said so"}
+    )
     # The challenger is blind to V1: it loses where V1 still tells, and wins where it tells the other way.
     registered = world.stage("register", plan, world.evaluated(["Amount"]))
     told = registered.values["comparison"]
     assert "400 recent labelled requests that neither trained on" in told["sentence"]
     assert told["accepted"] is turned
     assert registered.verdict.outcome is (Outcome.PASS if turned else Outcome.FAIL)
-    assert read_registration(world.store, world.name, "2").gates["champion"] == told["sentence"]
+    version = registered.values["version"]
+    assert read_registration(world.store, world.name, version).gates["champion"] == told["sentence"]
 
 
-def test_requests_that_the_challenger_learned_from_do_not_count(world: World) -> None:
-    world.champion("first", BOTH)
+def test_requests_that_the_challenger_learned_from_do_not_count(champion: World) -> None:
+    world = champion
     learned = world.rows.iloc[:300].assign(_id=[f"n{at}" for at in range(300)], _version="1")
     rows = learned.rename(columns={"Class": "label"}).astype({"label": "float64"})
-    reference = write_frame(world.store, "recent", rows, producer="collect_windows")
-    plan = world.plan("second").model_copy(update={"compared_on": reference.to_json()})
+    reference = write_frame(world.store, "recent-learned", rows, producer="collect_windows")
+    plan = world.plan("learned").model_copy(update={"compared_on": reference.to_json()})
     registered = world.stage("register", plan, world.evaluated(["Amount"]))
     told = registered.values["comparison"]["sentence"]
     assert "rows that neither trained on" in told
     why = "0 are left of those that version 1 answered and the challenger did not learn from, 0 of them positive; 5 of"
     assert f"; not on the recent labelled requests that the watch named: {why} each class are needed" in told
-    assert read_registration(world.store, world.name, "2").gates["champion"] == told, "the dossier's sentence, too"
+    version = registered.values["version"]
+    assert read_registration(world.store, world.name, version).gates["champion"] == told, "the dossier's sentence, too"
