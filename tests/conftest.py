@@ -9,6 +9,8 @@ from hypothesis import settings
 
 # How long one example takes says more of the machine than of the code.
 settings.register_profile("house", deadline=None)
+# Where each example is dear; the same properties see all examples on the machine itself.
+settings.register_profile("emulated", deadline=None, max_examples=15)
 settings.load_profile("house")
 
 # Each `httpx.get` reads all authorities' certificates for a TLS context of its own, in 50 ms of processor time.

@@ -126,6 +126,7 @@ def _start(machine: Machine, folder: Path, name: str) -> Started:
     files = [str(file) for pattern in NUMERIC_TESTS for file in sorted(LIBRARY.glob(pattern))]
     # The driver has imported what pytest would rewrite.
     options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "--assert=plain"]
+    options += ["--hypothesis-profile=emulated"]
     arguments = {
         "imports": list(map(str, LOCKS)),
         "pytest": [*options, "-q", "--timeout=600", *files],

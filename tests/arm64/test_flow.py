@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from arm64.conftest import DAG_FILE
-from arm64.lane import build, flow
+from arm64.lane import build, bytecode, flow
 from arm64.lane.dag import Task, read_tasks
 from arm64.lane.debian import UnavailableError
 from stepzero.core.stages import STAGES
@@ -79,3 +81,25 @@ def test_machine_without_room_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(build, "_FREE_GIGABYTES", 1e6)
     with pytest.raises(UnavailableError, match=r"GB free and needs 1000000; make room, or set XDG_CACHE_HOME"):
         build._cached(tmp_path, "wheels-1", lambda folder: None, {})
+
+
+class OnlyBytecode(SourceFileLoader):
+    def source_to_code(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("it was compiled again")
+
+
+def test_bytecode_of_equal_sources_is_taken_and_others_are_compiled(tmp_path: Path) -> None:
+    known, made = tmp_path / "known", tmp_path / "made"
+    for folder, texts in ((known, ("A = 1", "A = 2")), (made, ("A = 1", "A = 3", "A = 4"))):
+        (folder / "package").mkdir(parents=True)
+        for name, text in zip("xyz", texts, strict=False):
+            (folder / "package" / f"{name}.py").write_text(text, encoding="utf-8")
+    assert bytecode.fill(known, tmp_path / "nothing") == 2
+    for path in made.rglob("*.py"):
+        os.utime(path, (0, 1_000_000_000))
+    assert bytecode.fill(made, known) == 2
+    for name, value in zip("xyz", (1, 3, 4), strict=True):
+        code = OnlyBytecode(name, str(made / "package" / f"{name}.py")).get_code(name)
+        found: dict[str, Any] = {}
+        exec(code, found)  # noqa: S102 - it was made here
+        assert found["A"] == value

@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from arm64.lane import debian
+from arm64.lane import bytecode, debian
 from arm64.lane.debian import UnavailableError
 from stepzero.cli.lock import is_unreachable
 
@@ -161,7 +162,7 @@ def _make_root(folder: Path) -> None:
 
 def _make_wheels(folder: Path, home: Path) -> None:
     uv = load_module(ROOT / "bin" / "_bootstrap.py").ensure_uv(home, sys.executable)
-    command = [str(uv), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--compile-bytecode"]
+    command = [str(uv), "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--python", sys.executable, "--python-version", "3.11", "--python-platform", PLATFORM]
     # pyspark comes as a source archive only; pure Python and jars, it is built here once for all machines.
     command += ["--only-binary", ":all:", "--no-binary", "pyspark", "--target", str(folder)]
@@ -175,6 +176,7 @@ def _make_wheels(folder: Path, home: Path) -> None:
         # Not "unavailable": a wheel that is missing for arm64 is a fault of the lock.
         msg = f"the lock does not install for {PLATFORM}:\n{done.stderr[-2000:]}"
         raise RuntimeError(msg)
+    bytecode.fill(folder, Path(sysconfig.get_path("purelib")))
 
 
 def _make_programs(folder: Path, root: Path, wheels: Path) -> None:

@@ -1,19 +1,25 @@
 """Run commands in one process that has imported what they import, each in a child of its own.
 
-Under emulation the imports of a stage take half a minute, its work a second. This reads one JSON
-object a line (``id``, ``program``, ``arguments``, ``log``, ``variables``) and answers each, when its child
-ended, with ``id``, ``status``, ``seconds`` and ``processor_seconds``. It runs with the Python of either side.
+Under emulation the imports of a stage take half a minute, its work a second. This reads one JSON object a line
+(``id``, ``program``, ``arguments``, ``log``, ``variables``, ``together``) and answers each, when it ended, with
+``id``, ``status``, ``seconds`` and ``processor_seconds``. It runs with the Python of either side.
+
+Commands that name the same ``together`` run one after the other in one child, until one of them fails: Spark's stages
+share a Java, whose start takes longer than all that they ask of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
+import resource
 import runpy
 import selectors
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -46,27 +52,111 @@ IMPORTED_FIRST = (
 )
 
 
+class Worker:
+    """A child that runs commands one after the other.
+
+    Args:
+        selector: Where the driver hears of its answers.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._asked: list[str] = []
+        self._unread = b""
+        self._selector = selector
+        self._ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        self.process = os.fork()
+        if not self.process:
+            self._ours.close()
+            _work(theirs)
+        theirs.close()
+        selector.register(self._ours, selectors.EVENT_READ, self)
+
+    def ask(self, command: dict[str, Any]) -> None:
+        """Hand on a command; its answer comes in its turn."""
+        self._asked.append(command["id"])
+        self._ours.sendall(json.dumps(command).encode() + b"\n")
+
+    def hear(self) -> bool:
+        """Pass on what it answered; False when it ends, with an answer for whatever else was asked of it."""
+        data = self._ours.recv(1 << 16)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        lives = bool(data)
+        for answer in map(json.loads, lines):
+            self._asked.pop(0)
+            lives = lives and not answer["status"]
+            _answer(answer)
+        if not lives:
+            self._selector.unregister(self._ours)
+            self._ours.close()
+            os.waitpid(self.process, 0)
+            for name in self._asked:
+                _answer({"id": name, "status": 1, "seconds": 0.0, "processor_seconds": 0.0})
+        return lives
+
+
 def main() -> None:
     """Answer commands until the standard input is closed, then end the children that still run."""
+    gc.disable()  # nothing of what is imported is garbage, and looking for it takes a tenth of the time
     for name in IMPORTED_FIRST:
         importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
     _answer({"id": "imports", "status": 0, "seconds": 0.0, "processor_seconds": round(time.process_time(), 1)})
     running: dict[int, tuple[str, float]] = {}
+    workers: dict[str, Worker] = {}
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
     unread = b""
     while True:
-        if selector.select(timeout=0.1):
+        for key, _ in selector.select(timeout=0.1):
+            if key.data is not None:
+                if not key.data.hear():
+                    workers = {name: one for name, one in workers.items() if one is not key.data}
+                continue
             data = os.read(sys.stdin.fileno(), 1 << 16)
             if not data:
-                break
+                _end([*running, *(one.process for one in workers.values())])
+                return
             *lines, unread = (unread + data).split(b"\n")
-            for line in lines:
-                command = json.loads(line)
-                running[_start(command)] = (command["id"], time.monotonic())
+            for command in map(json.loads, lines):
+                if together := command["together"]:
+                    if together not in workers:
+                        workers[together] = Worker(selector)
+                    workers[together].ask(command)
+                else:
+                    running[_start(command)] = (command["id"], time.monotonic())
         _reap(running)
-    for child in running:
-        os.killpg(child, signal.SIGKILL)
+
+
+def _end(children: list[int]) -> None:
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+
+
+def _work(asked: socket.socket) -> None:
+    """Run commands until one fails or nobody asks; this process ends here."""
+    status = 1
+    try:
+        os.setsid()
+        with asked, asked.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                began, used = time.monotonic(), _used()
+                command = json.loads(line)
+                status = _run_logged(command)
+                seconds = {"seconds": round(time.monotonic() - began, 1), "processor_seconds": round(_used() - used, 1)}
+                asked.sendall(json.dumps({"id": command["id"], "status": status, **seconds}).encode() + b"\n")
+                if status:
+                    break
+    finally:
+        os._exit(status)
+
+
+def _used() -> float:
+    """Return the processor time of this process and of its children that ended, in seconds."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in both)
 
 
 def _start(command: dict[str, Any]) -> int:
@@ -77,14 +167,21 @@ def _start(command: dict[str, Any]) -> int:
     status = 1
     try:
         os.setsid()
-        _redirect(Path(command["log"]))
-        os.environ.update(command["variables"])
-        status = _run(command["program"], command["arguments"])
+        status = _run_logged(command)
+    finally:
+        os._exit(status)
+
+
+def _run_logged(command: dict[str, Any]) -> int:
+    """Run a command, its words in its own log."""
+    _redirect(Path(command["log"]))
+    os.environ.update(command["variables"])
+    try:
+        return _run(command["program"], command["arguments"])
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status)
 
 
 def _redirect(log: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class Task:
     """Every task that must have ended before, those that run no stage included."""
 
 
-def read_tasks(dag_file: Path) -> list[Task]:
+@cache
+def read_tasks(dag_file: Path) -> tuple[Task, ...]:
     """Return the tasks of a DAG file that run a stage on references, in an order in which they can run."""
     with tempfile.TemporaryDirectory(prefix="stepzero-dag-") as home:
         settings = {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
@@ -41,7 +43,7 @@ def read_tasks(dag_file: Path) -> list[Task]:
         msg = f"{dag_file.name} cannot be read:\n{done.stderr[-3000:]}"
         raise RuntimeError(msg)
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    return [Task(**{**one, "upstream": tuple(one["upstream"])}) for one in found]
+    return tuple(Task(**{**one, "upstream": tuple(one["upstream"])}) for one in found)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from arm64.lane.build import ROOT, Lane
 from arm64.lane.forks import ForkWatch
 from stepzero.adapters.store import Store
 from stepzero.cli.services.credentials import Credentials
+from stepzero.core.stages import STAGES, Engine, find_stage
 from stepzero.execution.execute import pointer_uri
 from stepzero.spec.environment import Signing
 from support.stack import free_port, wait_for
@@ -128,11 +129,11 @@ class Machine:
         """How many forks the emulator lost; the commands that waited for them were run again."""
         return self._forks.ended if self._forks else 0
 
-    def run(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> Answer:
+    def run(self, *arguments: str, expect: tuple[int, ...] = (0,), together: str = "") -> Answer:
         """Run ``stepzero ARGUMENTS`` and wait; other statuses than expected are errors."""
         for _ in range(_TRIES):
             lost = self.lost_forks
-            answer = self.start(*arguments).finish()
+            answer = self.start(*arguments, together=together).finish()
             if answer.status in expect or self.lost_forks == lost:
                 break
         if answer.status not in expect:
@@ -140,8 +141,17 @@ class Machine:
             raise CommandError(msg)
         return answer
 
-    def start(self, *arguments: str, program: str = "stepzero", variables: Mapping[str, str] | None = None) -> Started:
-        """Start ``stepzero ARGUMENTS``, or another program that the driver knows."""
+    def start(
+        self,
+        *arguments: str,
+        program: str = "stepzero",
+        variables: Mapping[str, str] | None = None,
+        together: str = "",
+    ) -> Started:
+        """Start ``stepzero ARGUMENTS``, or another program that the driver knows.
+
+        Commands with the same `together` share a process, one after the other.
+        """
         driver = self._started()
         answers: queue.Queue[dict[str, Any]] = queue.Queue()
         with self._write:
@@ -150,8 +160,9 @@ class Machine:
             name = f"{len(self._waiting):03}-{'-'.join(words)}".replace("/", "_").replace(":", ".")
             self._waiting[name] = answers
             log = self.home / "logs" / f"{name}.log"
-            asked = {"id": name, "program": program, "arguments": list(arguments), "log": str(log)}
-            driver.stdin.write(json.dumps({**asked, "variables": dict(variables or {})}).encode() + b"\n")
+            asked: dict[str, Any] = {"id": name, "program": program, "arguments": list(arguments), "log": str(log)}
+            asked |= {"variables": dict(variables or {}), "together": together}
+            driver.stdin.write(json.dumps(asked).encode() + b"\n")
             driver.stdin.flush()
         return Started(answers, log)
 
@@ -168,7 +179,9 @@ class Machine:
         arguments = ["stage", stage, "--use-case", USE_CASE, "--run", run, "--attempt", "1"]
         arguments += ["--inputs", json.dumps(dict(inputs or {}))]
         arguments += ["--parameters", json.dumps(dict(parameters or {}))]
-        answer = self.run(*arguments, "--label", label)
+        # Stages that need Spark share one, as the tasks of a cluster's application would.
+        together = "spark" if _needs_spark(stage) else ""
+        answer = self.run(*arguments, "--label", label, together=together)
         self.processor_seconds[f"{stage} {label}".strip()] = answer.processor_seconds
         noted: dict[str, Any] = self.store.read_json(pointer_uri(USE_CASE, run, stage, label))["result"]
         return noted
@@ -231,6 +244,10 @@ class Machine:
             )
         self._children.append(child)
         return child
+
+
+def _needs_spark(stage: str) -> bool:
+    return stage in STAGES and find_stage(stage).engine is Engine.SPARK
 
 
 def _answers(url: str) -> bool:
