@@ -75,11 +75,15 @@ class Worker:
     def ask(self, command: dict[str, Any]) -> None:
         """Hand on a command; its answer comes in its turn."""
         self._asked.append(command["id"])
-        self._ours.sendall(json.dumps(command).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # it was killed: its end is heard next
+            self._ours.sendall(json.dumps(command).encode() + b"\n")
 
     def hear(self) -> bool:
         """Pass on what it answered; False when it ends, with an answer for whatever else was asked of it."""
-        data = self._ours.recv(1 << 16)
+        try:
+            data = self._ours.recv(1 << 16)
+        except ConnectionError:
+            data = b""
         *lines, self._unread = (self._unread + data).split(b"\n")
         lives = bool(data)
         for answer in map(json.loads, lines):
