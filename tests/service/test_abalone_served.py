@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 log = logging.getLogger("stepzero")
-REQUESTS = 1_200
+REQUESTS = 600
 MODELS = {"least_absolute_deviations": {}, "random_forest": {"n_estimators": [30], "min_samples_leaf": [4]}}
 
 SECTIONS: dict[str, Any] = {"train": {"models": MODELS}, "compare": {"tie": []}, "evaluate": {"bootstrap": 200}}
