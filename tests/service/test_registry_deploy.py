@@ -103,7 +103,7 @@ def test_deploying_where_the_digest_tag_was_changed_is_refused(approved: Approve
 def test_a_rejected_version_is_not_deployed(approved: Approved) -> None:
     world = approved.world
     plan = world.plan("third")
-    registered = world.stage("register", plan, world.evaluated(BOTH, train=slice(0, 290)))
+    registered = world.stage("register", plan, world.evaluated(BOTH, train=slice(0, 299)))
     rejected = world.stage("approve", plan, {"registered": registered}, person("Reject"))
     assert "Allowed: an approved version" in Approved(world, rejected).error()
 
