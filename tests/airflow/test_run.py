@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from stepzero.core.errors import ServiceError
 from stepzero_airflow.hooks.airflow_api import AirflowApi
-from support.scripted import MLFLOW, SCRIPT, played, scripted_environment
+from support.scripted import MLFLOW, PEOPLE, SCRIPT, played, scripted_environment
 from support.stack import ROOT, free_port
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def test_form_reaches_the_plan_and_the_cells(good: tuple[Any, Store]) -> None:
     assert json.loads(options["plan"]["--uris"]) == ["landing/credit_card_fraud/a.csv"]
     assert "--partition" not in options["plan"]
     assert options["plan"]["--as-of"] == ended.run_after.isoformat()
-    assert f"/dags/credit_card_fraud/runs/{ended.run_id.split('T')[0]}" in options["plan"]["--links"]
+    run = f"{PEOPLE}/dags/credit_card_fraud/runs/{ended.run_id.split('T')[0]}"
+    assert json.loads(options["plan"]["--links"])["airflow"].startswith(run)
     tuned = {given["--label"]: given for stage, given in played(environment) if stage == "tune"}
     assert sorted(tuned) == ["none.decision_tree", "none.xgboost", "smote.decision_tree", "smote.xgboost"]
     for label, given in tuned.items():

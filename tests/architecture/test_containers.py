@@ -96,6 +96,25 @@ def test_compose_starts_what_the_environment_names(compose: dict[str, Any], monk
     assert environment.store == "file:///stepzero/store"
 
 
+def test_compose_links_are_what_is_published(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No browser of the host knows the names of services, and the published ports may be moved."""
+    environment = load_environment("compose")
+    servers = [environment.tracking, environment.airflow, *environment.endpoints.values()]
+    services = {server.uri: compose["services"][server.uri.split("//")[1].split(":")[0]] for server in servers}
+    ports = {uri: re.findall(r":\$\{(\w+):-(\d+)\}:", service["ports"][0])[0] for uri, service in services.items()}
+    told = [f"http://localhost:${{{variable}:-{port}}}" for variable, port in ports.values()]
+    assert [server.base for server in servers] == [f"http://localhost:{port}" for _, port in ports.values()]
+    for number, (variable, port) in enumerate(ports.values(), start=20_000):
+        monkeypatch.setenv(variable, str(number))
+        for service in compose["services"].values():
+            assert service["environment"][variable] == f"${{{variable}:-{port}}}", "whoever makes a link knows the port"
+    moved = load_environment("compose")
+    assert [server.base for server in (moved.tracking, moved.airflow, *moved.endpoints.values())] == [
+        f"http://localhost:{number}" for number in range(20_000, 20_000 + len(servers))
+    ]
+    assert services[environment.airflow.uri]["environment"]["AIRFLOW__API__BASE_URL"] == told[1]
+
+
 def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for name, value in service["environment"].items():

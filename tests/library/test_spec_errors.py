@@ -115,6 +115,22 @@ def test_wrong_environment_names_file_and_line(tmp_path: Path) -> None:
         load_environment(str(path))
 
 
+@pytest.mark.parametrize("port", ["abc", "99999", "0"])
+@pytest.mark.parametrize(
+    ("server", "place"), [("AIRFLOW", "airflow.uri"), ("ENDPOINT", "endpoints.credit_card_fraud.uri")]
+)
+def test_port_that_is_none(server: str, place: str, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of a taken port tells people to set the variable."""
+    monkeypatch.setenv(f"STEPZERO_{server}_PORT", port)
+    with pytest.raises(SpecError) as caught:
+        load_environment("local")
+    assert re.fullmatch(
+        rf"local\.yaml:\d+ {re.escape(place)}: got 'http://127\.0\.0\.1:{port}'\. Allowed: an address whose port "
+        r"is from 1 to 65535, in the file or in the variable that it names \(STEPZERO_…_PORT\)\. Do: correct it",
+        str(caught.value),
+    ), caught.value
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

@@ -27,6 +27,8 @@ from stepzero.spec.plan import run_folder
 
 SCRIPT, PLAYED = "script.json", "played.jsonl"
 MLFLOW = "http://mlflow/#/experiments/1/runs/abc"
+PEOPLE = "http://airflow.example"
+"""Where people open Airflow; tasks reach it elsewhere."""
 
 
 def scripted_environment(folder: Path, patch: pytest.MonkeyPatch) -> Store:
@@ -34,7 +36,7 @@ def scripted_environment(folder: Path, patch: pytest.MonkeyPatch) -> Store:
     settings = {
         "name": "scripted",
         "store": f"file://{folder}/store",
-        "airflow": {"uri": f"http://127.0.0.1:{os.environ.get('STEPZERO_AIRFLOW_PORT', '8080')}"},
+        "airflow": {"uri": f"http://127.0.0.1:{os.environ.get('STEPZERO_AIRFLOW_PORT', '8080')}", "link": PEOPLE},
         "approval": "rule",
         "stages": {"default": {"launcher": "support.scripted:launch", "retry_delay_seconds": 0, "retries": 2}},
     }

@@ -30,10 +30,11 @@ class AirflowApi:
         uri: Address of the API server.
         user: Who logs in.
         password: Their password.
+        base: Address that links begin with, where it differs from `uri`.
     """
 
-    def __init__(self, uri: str, user: str, password: str) -> None:
-        self.uri = uri.rstrip("/")
+    def __init__(self, uri: str, user: str, password: str, *, base: str | None = None) -> None:
+        self.uri, self.base = uri.rstrip("/"), base or uri.rstrip("/")
         self._user, self._password = user, password
         self._client = httpx.Client(base_url=self.uri, timeout=30, trust_env=False)
 
@@ -86,7 +87,7 @@ class AirflowApi:
 
     def link(self, dag: str, run: str, task: str = "") -> str:
         """Return the page of a run, or of one of its tasks."""
-        page = f"{self.uri}/dags/{dag}/runs/{quote(run)}"
+        page = f"{self.base}/dags/{dag}/runs/{quote(run)}"
         return f"{page}/tasks/{task}" if task else page
 
     def import_error(self, dag: str) -> InputError | None:
@@ -147,7 +148,8 @@ class AirflowApi:
 
 def connect(environment: Environment) -> AirflowApi:
     """Return a client of the environment's Airflow, as the administrator whom this machine made."""
-    return AirflowApi(environment.airflow.uri, ADMINISTRATOR, Credentials(home_folder()).administrator_password)
+    password = Credentials(home_folder()).administrator_password
+    return AirflowApi(environment.airflow.uri, ADMINISTRATOR, password, base=environment.airflow.base)
 
 
 def _no_dag(dag: str, uri: str) -> InputError:

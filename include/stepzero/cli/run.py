@@ -234,7 +234,7 @@ def _report(
         links["dossier"] = f"{links['airflow']}/plugin/dossier"
     endpoint = environment.endpoints.get(found.use_case)
     if endpoint and found.outcome == "deployed":
-        links["endpoint"] = endpoint.uri
+        links["endpoint"] = endpoint.base
     print_results(found)
     silent = "" if found.refusal or found.errors or ended["state"] != "failed" else _silent_failure(api, found)
     if silent:

@@ -80,7 +80,7 @@ def roll_back(
     return RolledBack(
         version=version,
         before=before or "none",
-        endpoint=endpoint.uri if endpoint else None,
+        endpoint=endpoint.base if endpoint else None,
         has_reference=bool(registration.watched),
     )
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from stepzero.core.errors import SpecError, bare, did_you_mean
 from stepzero.spec.base import NAME, ElsewhereError, OpenShare, Section, is_dotted
 
 
-class Tracking(Section):
-    """The MLflow server."""
+def _read_address(value: str) -> str:
+    try:
+        port = urlsplit(value).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        msg = "an address whose port is from 1 to 65535, in the file or in the variable that it names (STEPZERO_…_PORT)"
+        raise ValueError(msg)
+    return value
 
-    uri: str = "http://127.0.0.1:5000"
-    link: str | None = None
+
+Address = Annotated[str, AfterValidator(_read_address)]
+"""An address; where it names a port, that is one."""
+
+
+class Server(Section):
+    """A server that we ask and that people open."""
+
+    uri: Address
+    link: Address | None = None
     """Address for links that people click, where it differs from `uri`."""
-    experiment: str | None = None
-    """Name of the experiment; null is the use case's name."""
 
     @property
     def base(self) -> str:
@@ -25,10 +39,18 @@ class Tracking(Section):
         return (self.link or self.uri).rstrip("/")
 
 
-class Airflow(Section):
+class Tracking(Server):
+    """The MLflow server."""
+
+    uri: Address = "http://127.0.0.1:5000"
+    experiment: str | None = None
+    """Name of the experiment; null is the use case's name."""
+
+
+class Airflow(Server):
     """The Airflow API server."""
 
-    uri: str = "http://127.0.0.1:8080"
+    uri: Address = "http://127.0.0.1:8080"
     connection: str | None = "stepzero_airflow"
     """Airflow connection with a user who may write run notes; null writes none."""
 
@@ -56,10 +78,10 @@ class Capture(Section):
     """Share of requests that are kept, chosen by their ids."""
 
 
-class Endpoint(Section):
+class Endpoint(Server):
     """The scoring service of one use case."""
 
-    uri: str = "http://127.0.0.1:8090"
+    uri: Address = "http://127.0.0.1:8090"
     token_file: str | None = None
     """File (mode 0600) with the token that callers must show; null asks for none."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
@@ -74,8 +96,8 @@ class Endpoint(Section):
 class ObjectStore(Section):
     """The S3 that a store of ``s3://`` lies in, where it is not AWS's own."""
 
-    endpoint: str
-    """Address, for example ``http://127.0.0.1:8333``."""
+    endpoint: Address
+    """For example ``http://127.0.0.1:8333``."""
     region: str = "us-east-1"
     server: Literal["swift"] | None = None
     """``swift``: `up` starts OpenStack Swift with its s3api on this machine. Null: somebody else runs it."""

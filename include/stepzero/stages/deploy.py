@@ -64,8 +64,8 @@ def deploy(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) -
     wait_until_served(endpoint, desired)
     score = _predict(endpoint, _example_rows(values, workspace)[0])
     _must_equal(score, expected, endpoint, version)
-    subject = f"{name} version {version} serves at {endpoint.uri}; it scored a test row {score:.6f}, as expected"
-    told |= {"deployed": True, "endpoint": endpoint.uri, "prediction": score}
+    subject = f"{name} version {version} serves at {endpoint.base}; it scored a test row {score:.6f}, as expected"
+    told |= {"deployed": True, "endpoint": endpoint.base, "prediction": score}
     known = find_record(desired.lookup, model, workspace)
     if known and desired.lookup:
         by_id = _predict(endpoint, {desired.lookup.record_id: known.record})

@@ -132,7 +132,7 @@ class ApprovalRequest(HITLOperator):
         links = context["ti"].xcom_pull(task_ids=self.plan_task, key="links") or {}
         self.subject = f"May version {values['version']} of {self.use_case} serve?"
         self.body = approval_body(self.registered, values, links, *(one for one in judged if one))
-        base, ti = environment.airflow.uri, context["ti"]
+        base, ti = environment.airflow.base, context["ti"]
         self.page = f"{run_link(base, ti.dag_id, ti.run_id)}/tasks/{ti.task_id}/required_actions"
         return super().execute(context)
 

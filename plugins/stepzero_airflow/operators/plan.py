@@ -43,7 +43,7 @@ class PlanOperator(StageOperator):
         asked: dict[str, Any] = {
             "--uris": list(self.uris or []),
             "--form": form_values(context["params"], context["dag"].params.dump()),
-            "--links": {"airflow": run_link(load_environment().airflow.uri, context["dag"].dag_id, context["run_id"])},
+            "--links": {"airflow": run_link(load_environment().airflow.base, context["dag"].dag_id, context["run_id"])},
         }
         arguments = ["--as-of", as_of(context)]
         partition = scheduled_partition(context)

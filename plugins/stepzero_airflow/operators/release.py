@@ -37,7 +37,7 @@ class ReleaseOperator(StageOperator):
         form = asked_form(params, str(context["dag_run"].triggering_user_name or ""))
         self.parameters = {"form": form.model_dump_json(), **({"table": table} if table else {})}
         dag_run = context["dag_run"]
-        base = load_environment().airflow.uri
+        base = load_environment().airflow.base
         links = {"airflow": run_link(base, context["dag"].dag_id, dag_run.run_id)}
         extra = [
             "--as-of",

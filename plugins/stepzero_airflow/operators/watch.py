@@ -50,7 +50,7 @@ class WatchPlanOperator(PlanOperator):
 
     def arguments(self, context: Context) -> list[str]:
         """Return time, form and links of the run as arguments."""
-        link = run_link(load_environment().airflow.uri, context["dag"].dag_id, str(context["run_id"]))
+        link = run_link(load_environment().airflow.base, context["dag"].dag_id, str(context["run_id"]))
         arguments = ["--purpose", "watch", "--as-of", as_of_watch(context), "--links", json.dumps({"airflow": link})]
         if is_late(context):
             arguments += ["--promotes", "false"]
@@ -142,7 +142,7 @@ class RetrainOperator(FollowOperator):
 
         values = values_of(open_store(load_environment()), self.decided)
         entry = values["retrain"]
-        link = run_link(load_environment().airflow.uri, self.training, entry["dag_run"])
+        link = run_link(load_environment().airflow.base, self.training, entry["dag_run"])
         self.log.info("retrain %s: %s", entry["number"], link)
         self.say(context, f"{self.use_case}, retrain {entry['number']} begins: {entry['why']}", values.get("fired", []))
         raise DagRunTriggerException(

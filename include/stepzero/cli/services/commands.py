@@ -44,7 +44,7 @@ def up(
     ensure_swift(environment, typer.echo)
     ensure_runtime(environment, typer.echo)
     seconds = start_services(environment, typer.echo)
-    typer.echo(f"up after {seconds:.1f} s · Airflow {environment.airflow.uri} · MLflow {environment.tracking.base}")
+    typer.echo(f"up after {seconds:.1f} s · Airflow {environment.airflow.base} · MLflow {environment.tracking.base}")
     typer.echo(_login())
 
 

@@ -72,11 +72,11 @@ def _moment(beat: str) -> float:
     return dt.datetime.fromisoformat(beat).timestamp()
 
 
-def airflow_health(address: str) -> dict[str, Any]:
+def airflow_health(address: str, seconds: float = 3.0) -> dict[str, Any]:
     """Return what Airflow says of its processes; a proxy from the environment is not for loopback."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{address.rstrip('/')}/api/v2/monitor/health", timeout=3) as answer:
+        with opener.open(f"{address.rstrip('/')}/api/v2/monitor/health", timeout=seconds) as answer:
             told = json.loads(answer.read())
     except (OSError, http.client.HTTPException, ValueError):
         return {}
