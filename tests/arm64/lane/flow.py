@@ -17,7 +17,7 @@ from support.stack import REAL_DATA
 
 REAL_FILE = REAL_DATA / "credit_card" / "creditcard_28k.csv.gz"
 AS_OF = "2026-01-01T00:00:00+00:00"
-FORM = {"folds": 3, "approval": "rule"}
+FORM = {"folds": 2, "approval": "rule"}
 AT_ONCE = 2
 """Stages in flight on one machine."""
 
@@ -59,20 +59,20 @@ class Job:
 
 
 def write_sample(path: Path) -> str:
-    """Write about 2,000 rows of the real file (of generated data where there is none); say which."""
+    """Write about 1,100 rows of the real file (of generated data where there is none); say which."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if REAL_FILE.is_file():
         with gzip.open(REAL_FILE, "rt", encoding="utf-8", newline="") as stream:
             header, *rows = csv.reader(stream)
         frauds = [row for row in rows if row[-1] == "1"]
         others = [row for row in rows if row[-1] != "1"]
-        kept = {tuple(row) for row in frauds[::3] + others[::15]}
+        kept = {tuple(row) for row in frauds[::5] + others[::28]}
         with path.open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([header, *(row for row in rows if tuple(row) in kept)])
-        return "real rows, every 3rd fraud and every 15th other row of the file"
+        return "real rows, every 5th fraud and every 28th other row of the file"
     from stepzero.generators.credit_card import generate
 
-    generate(rows=2_000, seed=7, frauds=160).to_csv(path, index=False)
+    generate(rows=1_100, seed=7, frauds=100).to_csv(path, index=False)
     return "generated rows (the real file is not on this machine)"
 
 
