@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,10 @@ from airflow.sdk import CronTriggerTimetable, dag
 
 from stepzero.spec.load import load_environment, load_use_case
 from stepzero_airflow.form import trigger_form
+from stepzero_airflow.operators.plan import PlanOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow.sdk import DAG
 
@@ -56,8 +59,9 @@ class Flow:
         def decorate(function: Callable[..., Any]) -> Callable[..., DAG]:
             documentation = function.__globals__.get("__doc__")
             merged: dict[str, Any] = self._defaults(settings.get("schedule")) | {"doc_md": documentation} | settings
+            form = merged.pop("params")
             decorated: Callable[..., DAG] = dag(**merged)(function)  # type: ignore[no-untyped-call]  # noqa: AIR002 - in `merged`
-            return decorated
+            return _with_form(decorated, form)
 
         return decorate
 
@@ -76,6 +80,29 @@ class Flow:
                 "retry_delay": timedelta(seconds=resources.retry_delay_seconds),
             },
         }
+
+
+def _with_form(make: Callable[..., DAG], form: Mapping[str, Any]) -> Callable[..., DAG]:
+    """Give a DAG its trigger form when its tasks are made.
+
+    A task keeps a copy of the form that its DAG has when it is made. Airflow checks every field of each copy, several
+    times, whenever it reads or writes the DAG; what a run was given is found in the DAG's own. The plan alone has to
+    know what the form said before.
+    """
+
+    @functools.wraps(make)
+    def made(*given: Any, **named: Any) -> DAG:
+        frame = inspect.currentframe()
+        result = make(*given, **named)
+        result.params = form  # type: ignore[assignment]  # converted, and checked against the schedule
+        for task in result.tasks:
+            if isinstance(task, PlanOperator):
+                task.untouched = result.params.dump()
+        if frame is not None and frame.f_back is not None:
+            result.fileloc = frame.f_back.f_code.co_filename
+        return result
+
+    return made
 
 
 def use_case(name: str) -> Flow:

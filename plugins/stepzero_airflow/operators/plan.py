@@ -12,7 +12,7 @@ from stepzero_airflow.form import form_values
 from stepzero_airflow.operators.stage import StageOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
@@ -37,12 +37,16 @@ class PlanOperator(StageOperator):
         super().__init__(stage=PLAN, **kwargs)
         self.source = source
         self.uris = uris
+        self.untouched: Mapping[str, Any] | None = None
+        """What the trigger form says before anybody touches it, from where it is given to the DAG."""
 
     def arguments(self, context: Context) -> list[str]:
         """Return time, partition, form and links of the run as arguments."""
+        # A task without a copy of the form of its own writes what the run was given into that of its DAG.
+        untouched = context["dag"].params.dump() if self.untouched is None else self.untouched
         asked: dict[str, Any] = {
             "--uris": list(self.uris or []),
-            "--form": form_values(context["params"], context["dag"].params.dump()),
+            "--form": form_values(context["params"], untouched),
             "--links": {"airflow": run_link(load_environment().airflow.base, context["dag"].dag_id, context["run_id"])},
         }
         arguments = ["--as-of", as_of(context)]
