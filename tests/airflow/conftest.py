@@ -26,9 +26,11 @@ HOME = Path(tempfile.mkdtemp(prefix="stepzero-airflow-tests-"))
 EXAMPLES = ROOT / "tests" / "airflow" / "dags"
 PORT = free_port()
 _LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
+# A bundle for each file: before a run, `dag.test` reads the whole bundle of its DAG again, and writes it down.
 _BUNDLES = [
-    {"name": "dags-folder", "classpath": _LOCAL, "kwargs": {"path": str(ROOT / "dags")}},
-    {"name": "examples", "classpath": _LOCAL, "kwargs": {"path": str(EXAMPLES)}},
+    {"name": path.stem, "classpath": _LOCAL, "kwargs": {"path": str(path)}}
+    for folder in (ROOT / "dags", EXAMPLES)
+    for path in sorted(folder.glob("*.py"))
 ]
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),
@@ -79,7 +81,9 @@ def airflow_database() -> Iterator[Path]:
 def api_server(airflow_database: Path) -> Iterator[str]:
     """A real API server on the tests' database."""
     base = f"http://127.0.0.1:{PORT}"
-    command = [str(Path(sys.executable).parent / "airflow"), "api-server", "--host", "127.0.0.1", "--port", str(PORT)]
+    # Without the API for tasks: runs of `dag.test` bring their own.
+    words = ["api-server", "--apps", "core", "--host", "127.0.0.1", "--port", str(PORT)]
+    command = [str(Path(sys.executable).parent / "airflow"), *words]
     with (airflow_database / "api.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:

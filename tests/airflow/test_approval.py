@@ -46,5 +46,7 @@ def test_those_are_asked_whom_the_environment_names(
     environment = tmp_path / "strict.yaml"
     environment.write_text("name: strict\nstore: file:///x\napprovers: {users: [grace], not_the_author: true}\n")
     monkeypatch.setenv("STEPZERO_ENVIRONMENT", str(environment))
-    person: Any = DagBag(str(ROOT / "dags")).dags["auto_claims_fraud"].task_dict["approve.person"]
+    person: Any = (
+        DagBag(str(ROOT / "dags" / "auto_claims_fraud.py")).dags["auto_claims_fraud"].task_dict["approve.person"]
+    )
     assert [user["id"] for user in person.assigned_users] == ["grace"]

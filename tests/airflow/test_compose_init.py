@@ -38,8 +38,9 @@ def test_init_makes_secrets_database_pools_and_connection_twice(tmp_path: Path) 
         init = [sys.executable, str(ROOT / "packaging" / "compose_init.py")]
         done = subprocess.run(init, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    read = "from airflow.configuration import conf; print(conf.get('api_auth', 'jwt_secret'))"
     asked = subprocess.run(
-        [str(BIN / "airflow"), "config", "get-value", "api_auth", "jwt_secret"],
+        [sys.executable, "-c", read],
         env=environment,
         capture_output=True,
         text=True,
