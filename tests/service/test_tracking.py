@@ -6,12 +6,15 @@ import multiprocessing
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
+from mlflow.exceptions import RestException
 
 from stepzero.adapters.store import Store
 from stepzero.adapters.tracking import Tracking
@@ -188,6 +191,38 @@ def test_a_recomputed_value_is_shown_beside_the_first(world: World, tracking: Tr
     publish(world, plan, [Record(parameters={"folds": "3"}, metrics={"rows": 10.0})])
     data = tracking.client.get_run(parent).data
     assert (data.params["folds"], data.tags["stepzero.now.folds"], data.metrics["rows"]) == ("5", "3", 10.0)
+
+
+def test_two_stages_that_write_one_parameter_at_once_both_go_on(world: World, tracking: Tracking) -> None:
+    """SQLite refuses the second of two first writers, MLflow one who writes another value: looking again helps both."""
+    parent = publish(world, world.plan("at once"))
+    both, refused = threading.Barrier(2, timeout=60), []
+
+    def show(number: int) -> None:
+        mine = Tracking(TrackingSettings(uri=world.tracking_uri))
+        client, log_batch = mine.client, mine.client.log_batch
+        firsts = iter(range(10))
+
+        def together(*arguments: Any, **words: Any) -> None:
+            both.wait()
+            try:
+                log_batch(*arguments, **words)
+            except RestException as error:
+                refused.append(error)
+                raise
+
+        client.log_batch = lambda *a, **w: together(*a, **w) if next(firsts, None) is not None else log_batch(*a, **w)
+        for turn in range(10):
+            common = {f"both_{turn}": "1", f"each_{turn}": str(number)}
+            mine._show(parent, Record(parameters=common), world.store, FOLDER)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(show, (1, 2)))
+    data = tracking.client.get_run(parent).data
+    assert refused, "nobody was in the way of the other: this test shows nothing"
+    assert {data.params[f"both_{turn}"] for turn in range(10)} == {"1"}
+    told = ({data.params[f"each_{turn}"], data.tags[f"stepzero.now.each_{turn}"]} for turn in range(10))
+    assert all(values == {"1", "2"} for values in told)
 
 
 @pytest.mark.parametrize(("status", "ended"), [("success", "FINISHED"), ("FAILED", "FAILED"), ("failed", "FAILED")])

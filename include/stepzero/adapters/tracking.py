@@ -29,6 +29,7 @@ from stepzero.adapters.tracking_entities import (
     merge_records,
     quoted,
 )
+from stepzero.core.errors import StageError
 from stepzero.core.stages import Record
 from stepzero.spec.environment import Tracking as TrackingSettings
 from stepzero.spec.plan import Champion, Plan
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
 ENDED = {"success": "FINISHED", "failed": "FAILED"}
 """Airflow's words for the end of a run, beside MLflow's own."""
 _MOST_RUNS = 10_000
+_LOOKS = 5
+_SOMEBODY_WAS_QUICKER = (
+    "UNIQUE constraint failed",  # SQLite
+    "duplicate key value",  # PostgreSQL
+    "Duplicate entry",  # MySQL
+    "Changing param values is not allowed",
+)
+"""What MLflow says when another stage wrote the same parameter between our look and our writing."""
 Answer = TypeVar("Answer")
 
 
@@ -211,15 +220,7 @@ class Tracking:
 
     def _show(self, run_id: str, record: Record, store: Store, folder: str) -> None:
         """Put a record's content on a run; what is there already is not put there again."""
-        data = self.ask("reading a run", lambda client: client.get_run(run_id)).data
-        batch = batch_of(parameters=record.parameters, metrics=record.metrics, tags=record.tags, seen=data)
-        if not batch.is_empty:
-            self.ask(
-                "logging a run",
-                lambda client: client.log_batch(
-                    run_id, metrics=batch.metrics, params=batch.parameters, tags=batch.tags, synchronous=True
-                ),
-            )
+        _log(self, run_id, record)
         if record.files:
             _upload(self, run_id, record.files, store, folder)
 
@@ -243,6 +244,30 @@ class Tracking:
                 "looking for runs",
                 lambda client: client.search_runs([experiment], wanted, max_results=_MOST_RUNS, order_by=order),
             )
+        )
+
+
+def _log(tracking: Tracking, run_id: str, record: Record) -> None:
+    """Write what a run does not have yet; look again where another stage wrote the same at that moment."""
+    for look in range(1, _LOOKS + 1):
+        try:
+            _log_once(tracking, run_id, record)
+        except StageError as error:
+            if look == _LOOKS or not any(sign in str(error.__cause__) for sign in _SOMEBODY_WAS_QUICKER):
+                raise
+        else:
+            return
+
+
+def _log_once(tracking: Tracking, run_id: str, record: Record) -> None:
+    data = tracking.ask("reading a run", lambda client: client.get_run(run_id)).data
+    batch = batch_of(parameters=record.parameters, metrics=record.metrics, tags=record.tags, seen=data)
+    if not batch.is_empty:
+        tracking.ask(
+            "logging a run",
+            lambda client: client.log_batch(
+                run_id, metrics=batch.metrics, params=batch.parameters, tags=batch.tags, synchronous=True
+            ),
         )
 
 

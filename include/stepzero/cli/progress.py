@@ -12,7 +12,7 @@ import typer
 
 from stepzero.cli.airflow_api import ENDED, AirflowApi
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 _COLOURS = {
     "success": "green",
     "failed": "red",
