@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
-from stepzero_airflow.operators.approval import approval_body, plain, reason_form
+from stepzero.core.errors import ServiceError
+from stepzero_airflow.hooks.airflow_api import AirflowApi
+from stepzero_airflow.operators.approval import approval_body, plain, reason_form, supersede_older
 
 EVIL = "[click](javascript:alert(1)) | <img src=x> **now**\n# Approved"
 
@@ -50,3 +56,40 @@ def test_those_are_asked_whom_the_environment_names(
         DagBag(str(ROOT / "dags" / "auto_claims_fraud.py")).dags["auto_claims_fraud"].task_dict["approve.person"]
     )
     assert [user["id"] for user in person.assigned_users] == ["grace"]
+
+
+class Server:
+    """Airflow's API with one approval that waits, and what it says to whoever answers it."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        task = {"dag_id": "cards", "dag_run_id": "older", "task_id": "approve.person", "map_index": -1}
+        task |= {"state": "awaiting_input", "run_after": "2026-01-01T02:00:00+00:00"}
+        self.waiting = {"hitl_details": [{"task_instance": task, "created_at": "2026-01-01T03:00:00+00:00"}]}
+        self.status = status
+
+    def request(self, method: str, address: str, **_: Any) -> httpx.Response:
+        if address.endswith("/auth/token"):
+            return httpx.Response(201, json={"access_token": "token"})
+        if method == "GET":
+            return httpx.Response(200, json=self.waiting)
+        return httpx.Response(self.status, json={"detail": "User=admin (id=admin) is not a respondent for the task."})
+
+
+def supersede(status: HTTPStatus, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Let a newer run end the waiting of the older one; return what it ended, and what it said."""
+    monkeypatch.setattr(httpx, "request", Server(status).request)
+    told: list[str] = []
+    log = SimpleNamespace(info=lambda form, *values: told.append(form % values))
+    ti = SimpleNamespace(dag_id="cards", run_id="newer", task=SimpleNamespace(log=log))
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(run_after=datetime(2026, 1, 2, 2, tzinfo=UTC))}
+    return supersede_older(AirflowApi("http://airflow", "admin", "secret"), context, "approve.person", "4"), told
+
+
+def test_an_older_run_that_our_user_may_not_answer_goes_on_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow lets only those answer whom `approvers.users` names; what they say too late, the stage refuses."""
+    assert supersede(HTTPStatus.OK, monkeypatch)[0] == ["older"]
+    ended, told = supersede(HTTPStatus.FORBIDDEN, monkeypatch)
+    assert ended == []
+    assert told == ["run older was answered by somebody else, or goes on waiting for those who may answer it"]
+    with pytest.raises(ServiceError, match="got 400"):
+        supersede(HTTPStatus.BAD_REQUEST, monkeypatch)

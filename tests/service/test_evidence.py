@@ -85,6 +85,18 @@ def test_who_may_not_decide_does_not(world: World) -> None:
     assert world.stage("approve", plan, {"registered": registered}, person("Approve", name="Grace")).values["approved"]
 
 
+def test_a_superseded_version_is_told_so_whoever_answered(world: World) -> None:
+    """The newer run answers by the user of Airflow's connection, who may have started the older one."""
+    world.approvers = Approvers(not_the_author=True)
+    plan = world.plan("old", author="Ada")
+    waiting = world.stage("register", plan, world.evaluated(BOTH))
+    world.stage("register", world.plan("new"), world.evaluated(BOTH, train=slice(0, 290)))
+    late = world.stage("approve", plan, {"registered": waiting}, person("Reject", "superseded by version 2"))
+    assert late.verdict is not None
+    assert "version 1 is superseded: superseded: observed version 2 is the challenger" in late.verdict.sentence()
+    assert find_evidence(world.store, world.name, "1") is None
+
+
 def measured(outcome: Outcome) -> StageInput:
     reasons = (Reason(rule="DPPL", column="Amount above 80", observed="0.3", bound="-0.1 to 0.1"),)
     verdict = Verdict(

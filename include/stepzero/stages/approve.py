@@ -42,10 +42,11 @@ def approve(use_case: Any, inputs: dict[str, StageInput], workspace: Workspace) 
     evidence = find_evidence(workspace.store, use_case.name, version)
     if evidence is None:
         _must_have_passed(registered, use_case.name)
-        decision = _decision(registered, use_case, workspace)
+        # First, for the newer run answers as the user of Airflow's connection, who may not be one who decides.
         reason = _superseded(registered, registry)
         if reason is not None:
             return _refused(registered, reason)
+        decision = _decision(registered, use_case, workspace)
         evidence = note_evidence(workspace.store, decision.signed(workspace.environment.signing))
     evidence.verified(workspace.environment.signing)
     if evidence.model_digest != digest:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _SECONDS = 30
+_NOT_OURS = frozenset({HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN})
+"""What Airflow says of an approval that is answered already, or that asks others than our user, be it an admin."""
 
 
 @dataclass
@@ -40,23 +42,23 @@ class AirflowApi:
         return [one for one in found if one["task_instance"]["state"] == "awaiting_input"]
 
     def answer(self, task_instance: dict[str, Any], option: str, reason: str) -> bool:
-        """Answer an approval; return False where somebody was faster."""
+        """Answer an approval; return False where somebody was faster, or where only others may answer."""
         path = _run(task_instance["dag_id"], task_instance["dag_run_id"])
         path += f"/taskInstances/{quote(task_instance['task_id'], safe='')}/{task_instance['map_index']}/hitlDetails"
         body = {"chosen_options": [option], "params_input": {"reason": reason}}
-        return self._ask("PATCH", path, body, or_none=HTTPStatus.CONFLICT) is not None
+        return self._ask("PATCH", path, body, or_none=_NOT_OURS) is not None
 
     def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, or_none: HTTPStatus | None = None
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, or_none: frozenset[int] = frozenset()
     ) -> Any:
         if self._token is None:
             user = {"username": self.login, "password": self.password}
             self._token = str(self._send("POST", "/auth/token", user, {}).json()["access_token"])
         answer = self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"}, or_none)
-        return None if answer.status_code == or_none else answer.json()
+        return None if answer.status_code in or_none else answer.json()
 
     def _send(
-        self, method: str, path: str, body: Any, headers: dict[str, str], accepted: HTTPStatus | None = None
+        self, method: str, path: str, body: Any, headers: dict[str, str], accepted: frozenset[int] = frozenset()
     ) -> httpx.Response:
         """Send one request.
 
@@ -71,7 +73,7 @@ class AirflowApi:
             )
         except httpx.HTTPError as error:
             raise _unreachable(self.base, str(error) or type(error).__name__) from error
-        if answer.is_error and answer.status_code != accepted:
+        if answer.is_error and answer.status_code not in accepted:
             raise _unreachable(f"{self.base}{path}", f"{answer.status_code} {answer.text[:150]}")
         return answer
 

@@ -81,7 +81,8 @@ def supersede_older(api: AirflowApi, context: Context, task_id: str, version: st
     """Reject what older runs of this DAG wait for; return those runs.
 
     A newer challenger was compared with the same champion on more data, so that nobody should
-    approve the older one by mistake.
+    approve the older one by mistake. Where only certain people may answer, it goes on waiting: the
+    stage `approve` refuses it then, whatever they say.
     """
     ti, mine = context["ti"], context["dag_run"].run_after
     superseded = []
@@ -93,6 +94,9 @@ def supersede_older(api: AirflowApi, context: Context, task_id: str, version: st
         if api.answer(waiting, REJECT, f"superseded by version {version}"):
             ti.task.log.info("run %s no longer waits: superseded by version %s", waiting["dag_run_id"], version)
             superseded.append(str(waiting["dag_run_id"]))
+        else:
+            told = "run %s was answered by somebody else, or goes on waiting for those who may answer it"
+            ti.task.log.info(told, waiting["dag_run_id"])
     return superseded
 
 
