@@ -91,6 +91,7 @@ def test_golden_56_later_arrivals_add_up(gate: Gate) -> None:
     assert held <= set(gate.frame(both.outputs["test"])["_row_id"]), "once held out, held out for ever"
 
 
+@pytest.mark.usefixtures("few_rows")
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "libsvm"])
 def test_the_same_rows_in_every_format_are_the_same_batch(gate: Gate, form: str) -> None:
     frame = generate(rows=1_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from stepzero.spec.release import ReleaseForm
 from stepzero.spec.use_case import UseCase
 from support.runs import Silent
 
+pytestmark = pytest.mark.usefixtures("few_rows")
 NAME = "auto_claims_fraud"
 TABLES = ("claims", "customers")
 
@@ -95,24 +98,50 @@ class Claims:
         return str(self.store.read_json(pointer_uri(NAME, run, stage, label))["why"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """The first run of a good batch of both tables, up to its rows."""
+
+    folder: Path
+    batch: str
+    checked: dict[str, ResultReference]
+    prepared: ResultReference
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> First:
+    """A run that several tests begin with, each in a copy of its store."""
+    folder = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        claims = Claims(folder, spark, patch)
+        batch = claims.land(**files())
+        claims.plan("one", batch)
+        checked = claims.gates("one")
+        return First(folder=folder, batch=batch, checked=checked, prepared=claims.dataset("one", checked))
+
+
 @pytest.fixture
 def claims(tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> Claims:
     return Claims(tmp_path, spark, monkeypatch)
+
+
+@pytest.fixture
+def begun(first: First, claims: Claims) -> Claims:
+    """After the first run."""
+    shutil.copytree(first.folder, claims.folder, dirs_exist_ok=True)
+    return claims
 
 
 def files(seed: int = 7) -> dict[str, bytes]:
     return {name: to_csv(frame) for name, frame in generate_tables(rows=1500, seed=seed).items()}
 
 
-def test_two_tables_become_one_row_for_each_policy_and_a_judged_model(claims: Claims) -> None:
-    batch = claims.land(**files())
-    claims.plan("one", batch)
-    checked = claims.gates("one")
+def test_two_tables_become_one_row_for_each_policy_and_a_judged_model(first: First, begun: Claims) -> None:
+    claims, checked, prepared = begun, first.checked, first.prepared
     assert {name: reference.outcome for name, reference in checked.items()} == dict.fromkeys(TABLES, "PASS")
     assert claims.values(checked["claims"])["table"] == "claims"
     assert [len(accepted_batches(claims.store, f"{NAME}.{name}")) for name in TABLES] == [1, 1]
     assert claims.store.list(f"history/{NAME}") == []
-    prepared = claims.dataset("one", checked)
     train, test = (claims.frame(prepared, side) for side in ("train", "test"))
     assert len(train) + len(test) == 1500
     assert not set(train["_policy_id"]) & set(test["_policy_id"])
@@ -135,17 +164,15 @@ def test_two_tables_become_one_row_for_each_policy_and_a_judged_model(claims: Cl
     assert facet["facet"] == "customer_gender_female", "what no model sees is measured all the same"
     assert facet["rows"]["disfavoured"] > 100
 
-    claims.plan("two", batch, day=2)
+    claims.plan("two", first.batch, day=2)
     again = claims.dataset("two", claims.gates("two"))
     assert again.digest == prepared.digest, "the same rows another day are no news"
     for stage, label in (("quality_gate", "claims"), ("prepare_table", "customers"), ("prepare", "")):
         assert claims.why("two", stage, label).startswith("reused"), stage
 
 
-def test_golden_49_what_earlier_batches_said_is_known_corrected_and_found_again_from_either_end(claims: Claims) -> None:
-    tables = generate_tables(rows=1500, seed=7)
-    claims.plan("one", claims.land(**{name: to_csv(frame) for name, frame in tables.items()}))
-    claims.dataset("one", claims.gates("one"))
+def test_golden_49_what_earlier_batches_said_is_known_corrected_and_found_again_from_either_end(begun: Claims) -> None:
+    claims, tables = begun, generate_tables(rows=1500, seed=7)
     new = {name: frame.assign(policy_id=frame["policy_id"] + 400) for name, frame in tables.items()}
     claims.plan("two", claims.land(**{name: to_csv(frame) for name, frame in new.items()}), day=2)
     prepared = claims.dataset("two", claims.gates("two"))

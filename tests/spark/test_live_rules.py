@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from stepzero.adapters.datasets import write_frame
 from stepzero.core.references import ResultReference
@@ -14,6 +15,7 @@ from stepzero.core.verdict import Outcome
 from stepzero.spec.use_case import UseCase
 from support.gate import NAME, Gate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
 RULES = [{"rule": "between", "column": "Amount", "at_least": 0}, {"rule": "complete", "columns": ["Amount"]}]
 
 

@@ -236,6 +236,7 @@ def test_a_regression_has_no_classes(gate: Gate) -> None:
     assert set(sides(gate, result)["train"]["_fold"]) == {0, 1, 2}
 
 
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.skipif(not REAL.is_file(), reason=f"the real card payments are not at {REAL}")
 def test_real_payments_lose_their_58_duplicates_and_nothing_else(gate: Gate) -> None:
     shipped = load_use_case("credit_card_fraud")

@@ -7,17 +7,21 @@ kind; then each kind answers for itself. A kind that is not in the battery fails
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from stepzero.adapters.batches import read_batch
 from stepzero.adapters.ledger import make_batch
 from stepzero.core.errors import InputError, RuleError
 from stepzero.core.verdict import Outcome, Reason
-from stepzero.spec.quality import RULES
+from stepzero.spec.quality import RULES, Quality
 from stepzero.spec.use_case import UseCase
+from stepzero.stages.quality_batch import check_batch_rules
+from stepzero.stages.quality_rules import row_rules
 from support.gate import Gate, Judged
 from support.quality_rows import COLUMNS, CUSTOMERS, bad_rows, good_rows
 
@@ -211,6 +215,12 @@ OTHER_SIDES = {
 }
 
 
+def check_rules(frame: Any, quality: Quality) -> None:
+    """Check rules as the gate does, before it reads a row."""
+    row_rules(frame, quality.rules, quality.datasets)
+    check_batch_rules(frame, quality)
+
+
 class Battery:
     """Judges all kinds of rules on one batch; the same batch once only."""
 
@@ -229,6 +239,19 @@ class Battery:
             uri = self.gate.land_parquet(frame, f"{name}.parquet")
             self.judged[name] = self.gate.judge_use_case(self.use_case(*rules), [uri], as_of)
         return self.judged[name]
+
+    def check(self, rule: dict[str, Any]) -> str:
+        """Return what the gate says of a rule that cannot be, before it reads a row."""
+        quality = self.use_case(rule).quality
+        with pytest.raises(RuleError) as raised:
+            check_rules(self.frame, quality)
+        return str(raised.value)
+
+    @cached_property
+    def frame(self) -> Any:
+        """Good rows as the gate reads them."""
+        batch = make_batch(self.gate.store, [self.gate.land_parquet(good_rows(), "checked.parquet")])
+        return read_batch(self.gate.spark, self.gate.store, batch, None)
 
     def reject(self, rule: dict[str, Any]) -> str:
         with pytest.raises(RuleError) as raised:
@@ -329,8 +352,10 @@ def test_a_column_of_the_wrong_type_is_an_error_of_the_rule(battery: Battery, na
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("where", ["nowhere = 1", "ok AND", "amount + 1", "rand() < 0.5"])
 def test_a_where_that_cannot_be_judged_is_an_error_of_the_rule(battery: Battery, name: str, where: str) -> None:
-    told = battery.reject({"rule": name, **KINDS[name].rule, "where": where})
+    told = battery.check({"rule": name, **KINDS[name].rule, "where": where})
     assert told.startswith(f"rule 1 ({name}) where: got '{where}'. Allowed: ")
+    if where == "nowhere = 1" and name in {"between", "mean"}:
+        assert battery.reject({"rule": name, **KINDS[name].rule, "where": where}) == told, "and so the gate does"
 
 
 def test_the_other_bound_of_each_kind_is_kept_to_the_letter(battery: Battery) -> None:

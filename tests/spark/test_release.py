@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from stepzero.adapters.releases import member_of, released_of, releases_of
 from stepzero.core.references import Reference
 from stepzero.spec.plan import Batch
 from stepzero.spec.use_case import UseCase
-from support.gate import NAME, Gate, Judged, rows_of
+from support.gate import FOR_FEW_ROWS, NAME, Gate, Judged, rows_of
 from support.stack import ROOT
 
 pytestmark = pytest.mark.usefixtures("few_rows")
@@ -141,24 +142,21 @@ def test_corrected_rows_pass_the_gate_again(gate: Gate) -> None:
     assert prepared_sum(gate, judged, entry) == (sum_of(), 40)
 
 
-@pytest.mark.parametrize(
-    ("change", "rule", "bound"),
-    [
+def test_what_still_breaks_a_rule_stays(gate: Gate) -> None:
+    _, entry = judge(gate)
+    ids = ids_by_amount(gate, entry)
+    for change, rule, bound in (
         ((-1.0, "amount", "-2"), "between", "at least 0"),
         ((-1.0, "amount", "many"), "type", "cells that can be read as the declared type"),
         ((4.0, "id", "17"), "unique", "no two rows alike"),
-    ],
-)
-def test_what_still_breaks_a_rule_stays(gate: Gate, change: tuple[float, str, str], rule: str, bound: str) -> None:
-    _, entry = judge(gate)
-    ids = ids_by_amount(gate, entry)
-    file = mended(gate, entry, change, (2.0, "country", "FR"))
-    refused = gate.release(USE_CASE, entry, corrections=file)
-    assert refused.verdict is not None
-    (reason,) = refused.verdict.reasons
-    assert (reason.rule, reason.bound, reason.rows) == (rule, bound, 1)
-    assert reason.observed == f"rows {ids[change[0]]} break it"
-    assert releases_of(gate.store, NAME, entry) == ()
+    ):
+        file = mended(gate, entry, change, (2.0, "country", "FR"))
+        refused = gate.release(USE_CASE, entry, corrections=file)
+        assert refused.verdict is not None
+        (reason,) = refused.verdict.reasons
+        assert (reason.rule, reason.bound, reason.rows) == (rule, bound, 1)
+        assert reason.observed == f"rows {ids[change[0]]} break it"
+        assert releases_of(gate.store, NAME, entry) == ()
 
 
 def test_a_process_killed_in_the_midst_of_writing_corrections_releases_nothing_and_the_next_one_once(
@@ -170,7 +168,9 @@ def test_a_process_killed_in_the_midst_of_writing_corrections_releases_nothing_a
     file.write_text(gate.store.read_text(mended(gate, entry, (-1.0, "amount", "1"), (4.0, "id", "3"))))
     (tmp_path / "include" / "usecases").mkdir(parents=True)
     (tmp_path / "include" / "usecases" / "toy.yaml").write_text(USE_CASE.model_dump_json(exclude_unset=True))
-    (tmp_path / "here.yaml").write_text(f"{{name: here, store: '{gate.store.root}'}}")
+    spark = {"master": "local[1]", "quick_start": True, "settings": FOR_FEW_ROWS}
+    told = {"name": "here", "store": gate.store.root, "spark": spark}
+    (tmp_path / "here.yaml").write_text(json.dumps(told))
     monkeypatch.setenv("STEPZERO_INCLUDE", str(tmp_path / "include"))
     monkeypatch.setenv("STEPZERO_ENVIRONMENT", str(tmp_path / "here.yaml"))
     command = [sys.executable, "-m", "support.release_child", "/corrected-1/_manifest.json", "before", str(tmp_path)]

@@ -38,6 +38,7 @@ from support.champions import World, fit_model, launch_endpoint, write_environme
 from support.gate import NAME, Gate
 from support.stack import free_port, wait_for
 
+pytestmark = pytest.mark.usefixtures("few_rows")
 USE_CASE: dict[str, Any] = {
     "name": NAME,
     "source": {

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from stepzero.adapters.registry_records import Registration, note_registration
 from stepzero.core.references import ResultReference
@@ -15,6 +16,7 @@ from stepzero.spec.plan import Champion
 from stepzero.spec.use_case import UseCase
 from support.gate import NAME, SMALL, Gate, Judged
 
+pytestmark = pytest.mark.usefixtures("few_rows")
 USE_CASE = {
     "name": NAME,
     "source": {"format": "csv", "prefix": "landing/toy/", "columns": SMALL},

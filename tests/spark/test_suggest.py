@@ -28,6 +28,7 @@ from stepzero.spec.load import load_environment, validate
 from stepzero.spec.use_case import UseCase
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+pytestmark = pytest.mark.usefixtures("few_rows")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,11 @@ def suggest(folder: Path, frame: pd.DataFrame, environment: Environment, target:
     return suggest_for(path, "orders", target, environment)
 
 
+@pytest.fixture(scope="module")
+def from_orders(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Suggested:
+    return suggest(tmp_path_factory.mktemp("orders"), orders(), environment)
+
+
 def judged(folder: Path, frame: pd.DataFrame, use_case: UseCase, environment: Environment) -> Verdict:
     path = folder / "other.csv"
     path.write_bytes(to_csv(frame))
@@ -64,9 +70,10 @@ def judged(folder: Path, frame: pd.DataFrame, use_case: UseCase, environment: En
     return judge(make_batch(store, [f"file://{path}"]), use_case, store, environment)
 
 
-def test_the_file_passes_and_every_damaged_copy_fails(tmp_path: Path, environment: Environment) -> None:
-    frame = orders()
-    suggested = suggest(tmp_path, frame, environment)
+def test_the_file_passes_and_every_damaged_copy_fails(
+    from_orders: Suggested, tmp_path: Path, environment: Environment
+) -> None:
+    frame, suggested = orders(), from_orders
     assert suggested.verdict.outcome is Outcome.PASS
     text = render(suggested, "orders\n.csv")
     use_case = validate(yaml.safe_load(text), UseCase)
@@ -89,8 +96,8 @@ def test_the_file_passes_and_every_damaged_copy_fails(tmp_path: Path, environmen
         assert rules <= {reason.rule for reason in verdict.reasons}
 
 
-def test_the_text_says_of_each_rule_what_speaks_for_it(tmp_path: Path, environment: Environment) -> None:
-    lines = render(suggest(tmp_path, orders(), environment), "orders.csv").splitlines()
+def test_the_text_says_of_each_rule_what_speaks_for_it(from_orders: Suggested) -> None:
+    lines = render(from_orders, "orders.csv").splitlines()
     by_rule = {line.partition("#")[0].strip(): line.rpartition("  # ")[2] for line in lines if "- {" in line}
     assert by_rule["- {rule: size, at_least: 300}"] == "seen 600 rows; half is allowed"
     assert by_rule["- {rule: unique, columns: [order id]}"] == "every value is there once"
@@ -266,6 +273,7 @@ def reviews(folder: Path) -> Path:
     return folder / "reviews.csv"
 
 
+@pytest.mark.usefixtures("many_rows")
 @pytest.mark.parametrize(
     ("real", "target", "damaged"),
     [(cards, "Class", "Amount"), (claims, "fraud", "total_claim_amount"), (reviews, "Recommended IND", "Rating")],

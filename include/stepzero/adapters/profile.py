@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stepzero.adapters.deequ_metrics import metric_map
+from stepzero.adapters.deequ_runs import analyzers, run_analyzers
 from stepzero.adapters.profile_pairs import correlations
 from stepzero.adapters.profile_texts import Look, looks
 from stepzero.adapters.spark import quoted
@@ -110,30 +110,26 @@ def _aliased(frame: DataFrame, columns: Sequence[tuple[str, str]]) -> DataFrame:
 def _measure(
     session: SparkSession, frame: DataFrame, columns: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], float]:
-    analyzers = _analyzers()
-    run = analyzers.AnalysisRunner(session).onData(frame).addAnalyzer(analyzers.Size())
+    known = analyzers()
+    asked = [known.Size()]
     for place, (_, kind) in enumerate(columns):
         alias = f"c{place}"
-        asked = [analyzers.Completeness(alias), analyzers.ApproxCountDistinct(alias)]
+        asked += [known.Completeness(alias), known.ApproxCountDistinct(alias)]
         if kind.startswith(_NUMBERS):
-            asked += [analyzers.Minimum(alias), analyzers.Maximum(alias), analyzers.Mean(alias)]
-            asked += [analyzers.StandardDeviation(alias), *(analyzers.ApproxQuantile(alias, part) for part in _PARTS)]
+            asked += [known.Minimum(alias), known.Maximum(alias), known.Mean(alias)]
+            asked += [known.StandardDeviation(alias), *(known.ApproxQuantile(alias, part) for part in _PARTS)]
         if kind == "string":
-            asked += [analyzers.MinLength(alias), analyzers.MaxLength(alias)]
-        for analyzer in asked:
-            run = run.addAnalyzer(analyzer)
-    values, _ = metric_map(run.run())
+            asked += [known.MinLength(alias), known.MaxLength(alias)]
+    context, _ = run_analyzers(session, frame, asked)
+    values, _ = metric_map(context)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _uniqueness(session: SparkSession, frame: DataFrame, places: Sequence[int]) -> dict[int, float]:
     if not places:
         return {}
-    analyzers = _analyzers()
-    run = analyzers.AnalysisRunner(session).onData(frame)
-    for place in places:
-        run = run.addAnalyzer(analyzers.Uniqueness([f"c{place}"]))
-    values, _ = metric_map(run.run())
+    context, _ = run_analyzers(session, frame, [analyzers().Uniqueness([f"c{place}"]) for place in places])
+    values, _ = metric_map(context)
     return {place: values.get(("Uniqueness", f"c{place}"), 0.0) for place in places}
 
 
@@ -205,12 +201,3 @@ def _column(name: str, kind: str, place: int, rows: int, measured: dict[tuple[st
         shortest=None if shortest is None else int(shortest),
         longest=None if longest is None else int(longest),
     )
-
-
-def _analyzers() -> Any:
-    with warnings.catch_warnings():
-        # PyDeequ 1.7 has invalid escapes in its sources: Python says so wherever it compiles them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", SyntaxWarning)
-        from pydeequ import analyzers
-    return analyzers
