@@ -131,6 +131,6 @@ def test_nothing_outlives_a_killed_watchdog(submitted: Submitted) -> None:
 
 
 def test_time_out_ends_jvm_and_python(submitted: Submitted) -> None:
-    finished = submitted.launch("wait", minutes=0.5)
+    finished = submitted.launch("wait", minutes=0.3)
     assert finished.status == TIMED_OUT, submitted.lines
     assert submitted.processes() == []

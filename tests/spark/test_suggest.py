@@ -256,7 +256,9 @@ def test_a_file_that_fails_by_its_own_rules_ends_with_the_status_of_a_verdict(
 def cards(folder: Path) -> Path:
     path = DATA / "credit_card" / "creditcard_28k.csv.gz"
     if path.exists():
-        pd.read_csv(path).head(5_000).to_csv(folder / "cards.csv", index=False)
+        # A third of the 28 columns that are alike: each is profiled by itself.
+        columns = ["Time", *(f"V{number}" for number in range(1, 29, 3)), "Amount", "Class"]
+        pd.read_csv(path, usecols=columns).head(5_000).to_csv(folder / "cards.csv", index=False)
     return folder / "cards.csv"
 
 
