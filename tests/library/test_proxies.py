@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from stepzero.cli import main
+from stepzero.core.loopback import without_proxy
 from support.modules import load_module
 from support.stack import ROOT
 
@@ -74,6 +75,6 @@ def test_services_of_this_machine_are_reached_past_a_proxy(service: str, monkeyp
 def test_exceptions_of_yours_stay(given: str, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", given)
     expected = {} if told is None else {"no_proxy": told, "NO_PROXY": told}
-    assert main.without_proxy(os.environ) == expected
+    assert without_proxy(os.environ) == expected
     found = bootstrap.command_environment()
     assert (found["no_proxy"], found["NO_PROXY"]) == (told or "", told or given), "bin/ says the same"

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,22 +71,31 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def served(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One deployed champion for all tests that only ask."""
-    folder = tmp_path_factory.mktemp("served")
+@contextmanager
+def serving(
+    name: str, mlflow_url: str, rows: pd.DataFrame, folder: Path, **limits: Any
+) -> Iterator[tuple[World, str, subprocess.Popen[bytes]]]:
+    """Start an endpoint of a world of its own; end it, gracefully."""
     store, signing = Store(f"file://{folder / 'store'}"), make_keys(folder)
-    world = World(name="served", store=store, tracking_uri=mlflow_url, rows=rows, signing=signing)
+    world = World(name=name, store=store, tracking_uri=mlflow_url, rows=rows, signing=signing)
 
     def launch(variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
         return launch_endpoint(folder / "log", variables, *arguments)
 
-    url, process = start(world, folder, launch, max_body_bytes=20_000, max_rows=50)
-    approved = world.champion("first", BOTH)
-    world.stage("deploy", world.plan("first"), {"approved": approved})
-    yield Running(url, world, approved, process)
+    url, process = start(world, folder, launch, **limits)
+    yield world, url, process
     process.terminate()
     assert process.wait(timeout=20) == 0, "a graceful stop"
+
+
+@pytest.fixture(scope="module")
+def served(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One deployed champion for all tests that only ask."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving("served", mlflow_url, rows, folder, max_body_bytes=20_000, max_rows=50) as (world, url, process):
+        approved = world.champion("first", BOTH)
+        world.stage("deploy", world.plan("first"), {"approved": approved})
+        yield Running(url, world, approved, process)
     assert b"Traceback" not in (folder / "log").read_bytes()
 
 
@@ -227,19 +237,10 @@ def test_single_predictions_are_quick(served: Running) -> None:
 @pytest.fixture(scope="module")
 def swapping(mlflow_url: str, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Version 1 serves, and version 2 is approved but not deployed."""
-    folder = tmp_path_factory.mktemp("swapping")
-    store, signing = Store(f"file://{folder / 'store'}"), make_keys(folder)
-    world = World(name="swapping", store=store, tracking_uri=mlflow_url, rows=rows, signing=signing)
-
-    def launch(variables: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-        return launch_endpoint(folder / "log", variables, *arguments)
-
-    url, process = start(world, folder, launch)
-    first = world.champion("first", [])
-    world.stage("deploy", world.plan("first"), {"approved": first})
-    yield Running(url, world, world.champion("second", BOTH), process)
-    process.terminate()
-    assert process.wait(timeout=20) == 0, "a graceful stop"
+    with serving("swapping", mlflow_url, rows, tmp_path_factory.mktemp("swapping")) as (world, url, process):
+        first = world.champion("first", [])
+        world.stage("deploy", world.plan("first"), {"approved": first})
+        yield Running(url, world, world.champion("second", BOTH), process)
 
 
 def test_a_broken_desired_state_leaves_the_former_version_serving(swapping: Running) -> None:

@@ -60,8 +60,6 @@ class Stack:
         self.environment["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"] = "3600"
         # Runs that wait are looked at in every loop: the processor is worth more to the tests beside it.
         self.environment["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "1"
-        # One client: each makes its TLS settings anew. No kept connections: servers are killed and started again.
-        self.client = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         self._token = ""
         home.mkdir(parents=True, exist_ok=True)
         if cache.is_dir() and not (home / "cache").exists():
@@ -113,14 +111,14 @@ class Stack:
         if not self._token:
             password = json.loads(next((self.home / "secrets").glob("*airflow*password*")).read_text())
             user = {"username": "admin", "password": password["admin"]}
-            answer = self.client.post(f"{self.airflow_url}/auth/token", json=user)
+            answer = httpx.post(f"{self.airflow_url}/auth/token", json=user, timeout=30)
             self._token = str(answer.raise_for_status().json()["access_token"])
         return self._token
 
     def airflow(self, method: str, path: str, **arguments: Any) -> Any:
         """Ask Airflow's REST API."""
         headers = {"Authorization": f"Bearer {self.token()}"}
-        answer = self.client.request(method, f"{self.airflow_url}/api/v2{path}", headers=headers, **arguments)
+        answer = httpx.request(method, f"{self.airflow_url}/api/v2{path}", headers=headers, timeout=60, **arguments)
         return answer.raise_for_status().json()
 
     def trigger(self, dag: str, **form: Any) -> str:
@@ -135,7 +133,7 @@ class Stack:
 
     def mlflow(self, method: str, path: str, **arguments: Any) -> Any:
         """Ask MLflow's REST API."""
-        answer = self.client.request(method, f"{self.mlflow_url}/api/2.0/mlflow{path}", **arguments)
+        answer = httpx.request(method, f"{self.mlflow_url}/api/2.0/mlflow{path}", timeout=30, **arguments)
         return answer.raise_for_status().json()
 
     def mlflow_runs(self, condition: str, use_case: str = "credit_card_fraud") -> list[dict[str, Any]]:
@@ -187,7 +185,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = Stack(tmp_path_factory.mktemp("stack"))
     running.command("up", timeout=300)
     yield running
-    running.client.close()
     running.command("down", timeout=120)
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from stepzero.core.loopback import without_proxy
 
 
 def main() -> None:
@@ -24,18 +23,6 @@ def main() -> None:
     from stepzero.cli.app import app
 
     app()
-
-
-def without_proxy(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that let nobody ask a proxy for an address of this machine; what is excepted stays so.
-
-    `bin/_bootstrap.py` does the same for what the tests ask themselves; it can import nothing of ours.
-    """
-    excepted = [each.strip() for each in (variables.get("no_proxy") or variables.get("NO_PROXY") or "").split(",")]
-    if "*" in excepted:
-        return {}
-    told = ",".join(dict.fromkeys([*filter(None, excepted), *_LOOPBACK]))
-    return {"no_proxy": told, "NO_PROXY": told}
 
 
 def __getattr__(name: str) -> Any:

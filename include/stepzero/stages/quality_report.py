@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from stepzero.learning.drawing import png
 from stepzero.stages.quality_page import state_of
 
 if TYPE_CHECKING:
@@ -55,8 +55,5 @@ def picture(findings: Sequence[Finding], verdict: Verdict) -> bytes:
     axes.set_xlabel("rows that break the rule")
     axes.set_title(f"{verdict.outcome}: {verdict.subject}", loc="left", fontsize=11, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    stream = io.BytesIO()
-    # As savefig writes it, which would draw it once more to lay it out.
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(stream, metadata={"Software": None})
-    return stream.getvalue()
+    FigureCanvasAgg(figure)
+    return png(figure)

@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 
 from stepzero.cli.services.airflow import airflow_variables
 from stepzero.cli.services.credentials import Credentials
+from stepzero.core.loopback import LOOPBACK
 from stepzero.launchers.fork_protocol import socket_path
 from stepzero.launchers.runtime import s3_variables
 from stepzero.spec.environment import Environment
 from stepzero.spec.load import home_folder, include_folder
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
